@@ -1,1 +1,1 @@
-"""The bottom room: the record schema, the journal, redaction and rendering; knows nothing else."""
+"""The bottom of opslib: what a run writes down, how it is kept, shown and cleaned of secrets."""
