@@ -1,0 +1,44 @@
+"""Fixtures of the browser tests: one JupyterLab and one browser for all of them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser
+
+from tests.browser.lab import BROWSERS, Lab, NotebookPage, browser_path, chromium, jupyterlab
+
+
+@pytest.fixture(scope="session")
+def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
+    """A JupyterLab over an empty folder."""
+    if browser_path() is None:
+        reason = f"no browser on PATH (looked for {', '.join(BROWSERS)}). Next: apt-get install chromium"
+        if os.environ.get("OPSLIB_REQUIRE_BROWSER"):
+            pytest.fail(reason)
+        pytest.skip(reason)
+    folder, state = tmp_path_factory.mktemp("notebooks"), tmp_path_factory.mktemp("jupyter")
+    with jupyterlab(folder, state, {"OPSLIB_EVIDENCE": str(folder / "evidence")}) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def browser(lab: Lab) -> Iterator[Browser]:
+    """One headless browser."""
+    with chromium() as running:
+        yield running
+
+
+@pytest.fixture
+def open_notebook(
+    lab: Lab, browser: Browser, tmp_path: Path, request: pytest.FixtureRequest
+) -> Iterator[Callable[[str], NotebookPage]]:
+    """Opens a notebook of the lab's folder; a picture of the page at the end of the test lies in its folder."""
+    context = browser.new_context(viewport={"width": 1280, "height": 1400})
+    page = context.new_page()
+    yield lambda name: NotebookPage(page, lab, name)
+    page.screenshot(path=tmp_path / "page.png")
+    context.close()
