@@ -1,0 +1,1 @@
+"""The kubelet stand-in: pods live here, with probes, back-off, logs and exec."""
