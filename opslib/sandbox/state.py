@@ -105,7 +105,7 @@ def read_json(path: Path) -> Any:
 
 
 def secret(path: Path) -> str:
-    """The password in a file (mode 0600), made up at first use; hexadecimal, so that nothing must be quoted."""
+    """The password in a file (mode 0600), made up at first use; hexadecimal: nothing must be quoted."""
     with contextlib.suppress(FileNotFoundError):
         return path.read_text().strip()
     value = secrets.token_hex(16)
