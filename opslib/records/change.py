@@ -99,13 +99,23 @@ class Change(ABC):
     undo_kind: Undo = Undo.NONE
     commands: Sequence[str] = ()  # what a person can type when this tool is not at hand
     follow_ups: Sequence[str] = ()  # what stays to be done after it, e.g. resume Argo CD
-    departs: Sequence[str] = ()  # where it departs from the runbook, and why (defect numbers of PLATFORM.md 7.1)
+    departs: Sequence[
+        str
+    ] = ()  # where it departs from the runbook, and why (defect numbers of PLATFORM.md 7.1)
 
     @property
     def digest(self) -> str:
         """Twelve hex digits over cluster, object, operation, guard and the values after (DESIGN.md, confirmation)."""
-        body = [self.target.cluster_uid, self.target.uid or self.target.object, self.operation, self.guard, self.after]
-        return hashlib.sha256(json.dumps(body, sort_keys=True, separators=(",", ":")).encode()).hexdigest()[:12]
+        body = [
+            self.target.cluster_uid,
+            self.target.uid or self.target.object,
+            self.operation,
+            self.guard,
+            self.after,
+        ]
+        return hashlib.sha256(json.dumps(body, sort_keys=True, separators=(",", ":")).encode()).hexdigest()[
+            :12
+        ]
 
     @property
     def confirmation(self) -> str:

@@ -196,7 +196,9 @@ def table_json(data: Any) -> dict[str, Any] | None:
         return None
     if hasattr(data, "columns") and hasattr(data, "itertuples"):
         columns = [str(column) for column in data.columns]
-        rows = [[plain(cell) for cell in row] for row in data.head(MAX_ROWS).itertuples(index=False, name=None)]
+        rows = [
+            [plain(cell) for cell in row] for row in data.head(MAX_ROWS).itertuples(index=False, name=None)
+        ]
         table: dict[str, Any] = {"columns": columns, "rows": rows, "total": len(data)}
         if unknown := data.attrs.get("unknown"):
             table["unknown"] = str(unknown)
