@@ -1,0 +1,21 @@
+"""What was seen, and what follows from it: pure functions from frames to findings and options."""
+
+from __future__ import annotations
+
+from opslib.diagnosis.causes import DOWN, failed_share, failing_since, service_down
+from opslib.diagnosis.options import ways_out
+from opslib.diagnosis.seen import Seen
+from opslib.diagnosis.troubles import Kind, Trouble, in_trouble, troubles
+
+__all__ = [
+    "DOWN",
+    "Kind",
+    "Seen",
+    "Trouble",
+    "failed_share",
+    "failing_since",
+    "in_trouble",
+    "service_down",
+    "troubles",
+    "ways_out",
+]

@@ -1,0 +1,222 @@
+"""Why a service is down: from what was seen to findings, causes apart from consequences.
+
+Pure functions: no request is made here, and nothing that was not seen is concluded from (unknown is not healthy).
+The walk is outside in (PLATFORM.md 7.1, A1): what users get, the entry service, its backends, the stores, and what
+changed anywhere shortly before.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+import pandas as pd
+
+from opslib.diagnosis.releases import Release, changed_configuration, releases
+from opslib.diagnosis.seen import Seen
+from opslib.diagnosis.troubles import Kind, Trouble, last_words, troubles
+from opslib.records.change import Target
+from opslib.records.finding import Finding
+
+DOWN = 0.5  # share of failed requests from which users are 'down' rather than 'degraded' (RUNBOOK.md: P0, P1 at 5 %)
+NEXT = {
+    Kind.IMAGE: "common-issues/image-pull-backoff",
+    Kind.CRASH: "common-issues/pod-crashloopbackoff",
+    Kind.CONFIGURATION: "common-issues/pod-crashloopbackoff",
+    Kind.MEMORY: "common-issues/high-memory-usage",
+    Kind.LIVENESS: "common-issues/pod-crashloopbackoff",
+}
+
+
+def failed_share(seen: Seen) -> float | None:
+    """The share of failed requests at the edge: the probe's, else the ingress metric's; None when neither is known."""
+    if seen.known("probe") and len(seen.probe):
+        return float(seen.probe["failed"].mean())
+    return seen.ratio.value if seen.ratio is not None and seen.ratio.known else None
+
+
+def failing_since(series: pd.DataFrame, limit: float = 0.05) -> datetime | None:
+    """When the present failing began: the first sample of the last unbroken run above `limit`; None when it is fine.
+
+    `series` is metrics.error_series (at, requests_per_second, error_ratio); samples without traffic do not count.
+    """
+    known = series.dropna(subset=["error_ratio"]) if len(series) else series
+    if not len(known) or float(known["error_ratio"].iloc[-1]) <= limit:
+        return None
+    good = known.index[known["error_ratio"] <= limit]
+    failing = known.loc[good[-1] :].iloc[1:] if len(good) else known
+    began: datetime = failing["at"].iloc[0].to_pydatetime()
+    return began
+
+
+def service_down(seen: Seen) -> list[Finding]:
+    """The findings of a P0 walk, causes first; [] when nothing is wrong in what was seen."""
+    share = failed_share(seen)
+    found = troubles(seen)
+    causes = [*_releases_to_blame(seen, found, share), *_troubles(seen, found, share), *_stores(seen, share)]
+    if share is not None and share > 0 and not any(f.cause for f in causes):
+        causes.append(_unexplained(seen, share))
+    order = {"critical": 0, "unknown": 1, "warning": 2, "ok": 3}
+    return sorted(causes, key=lambda f: (not f.cause, order[f.status]))
+
+
+def _troubles(seen: Seen, found: list[Trouble], share: float | None) -> list[Finding]:
+    backends = [t for t in found if t.deployment != seen.service]
+    others = len(seen.deployments) - 1 if seen.known("deployments") else 0
+    all_down = others > 0 and sum(t.down for t in backends) >= others
+    findings = []
+    for trouble in _without_common_cause(backends, all_down):
+        findings.append(_from_trouble(seen, trouble, share))
+    if all_down:
+        findings.insert(0, _backends_down(seen, backends))
+    for trouble in (t for t in found if t.deployment == seen.service):
+        consequence = all_down and trouble.kind in (Kind.LIVENESS, Kind.NOT_READY, Kind.STALLED, Kind.CRASH)
+        findings.append(_from_trouble(seen, trouble, share, consequence=consequence))
+    return findings
+
+
+def _without_common_cause(backends: list[Trouble], all_down: bool) -> list[Trouble]:
+    return [] if all_down else backends
+
+
+def _backends_down(seen: Seen, backends: list[Trouble]) -> Finding:
+    kinds = sorted({t.kind.value for t in backends if t.down})
+    down = [t.deployment for t in backends if t.down]
+    return Finding(
+        name="all-backends-down",
+        status="critical",
+        says=f"all {len(down)} backends are down ({', '.join(kinds)}); {seen.service} is not the cause",
+        because=[
+            f"without a ready pod: {', '.join(down)}",
+            f"the liveness probe of {seen.service} asks for its backends' health: restarting or scaling it cannot help (A9)",
+            *_first(backends),
+        ],
+        target=Target(object="deployment/" + down[0]),
+        next=["bring the backends back before the gateway (E4)"],
+    )
+
+
+def _first(backends: list[Trouble]) -> list[str]:
+    return [f"{backends[0].deployment}: {'; '.join(backends[0].because)}"] if backends else []
+
+
+def _from_trouble(seen: Seen, trouble: Trouble, share: float | None, *, consequence: bool = False) -> Finding:
+    says, because = trouble.says, list(trouble.because)
+    release = releases(seen).get(trouble.deployment)
+    stalled = trouble.ready > 0 and trouble.kind is not Kind.SCALED_TO_ZERO
+    if stalled:
+        says += f": degraded, not down ({trouble.ready} of {trouble.desired} pods still serve)"
+    if release and trouble.kind in (Kind.IMAGE, Kind.CRASH, Kind.CONFIGURATION, Kind.MEMORY, Kind.STALLED):
+        because.append(release.says)
+    if trouble.kind in (Kind.CRASH, Kind.CONFIGURATION):
+        because += [line for line in changed_configuration(seen, trouble.deployment) if line not in because]
+        because += [line for line in last_words(seen, trouble.deployment) if line not in because]
+    down = trouble.down and (trouble.deployment == seen.service or (share or 0) > 0)
+    return Finding(
+        name=f"{_slug(trouble.kind)}-{trouble.deployment}",
+        status="critical" if down else "warning",
+        says=says,
+        because=because,
+        target=Target(object=f"deployment/{trouble.deployment}"),
+        cause=not consequence,
+        since=release.at if release else None,
+        next=[NEXT[trouble.kind]] if trouble.kind in NEXT else [],
+    )
+
+
+def _releases_to_blame(seen: Seen, found: list[Trouble], share: float | None) -> list[Finding]:
+    """Releases whose pods are ready and that users' failing requests point at."""
+    if not share or not seen.known("changes"):
+        return []
+    broken = {t.deployment for t in found}
+    blamed = []
+    for name, release in releases(seen).items():
+        if name in broken or not _before_failing(release, seen.failing_since):
+            continue
+        hits = _paths_hit(seen, name, broken)
+        if hits:
+            blamed.append(_bad_release(seen, release, hits, share))
+    entry = f"bad-release-{seen.service}"
+    if any(
+        f.name == entry for f in blamed
+    ):  # the entry answers for every path: one bad release explains them all
+        return [f for f in blamed if f.name == entry]
+    return blamed
+
+
+def _before_failing(release: Release, since: datetime | None) -> bool:
+    return since is None or release.at <= since + timedelta(minutes=1)
+
+
+def _paths_hit(seen: Seen, name: str, broken: set[str]) -> str:
+    """Which failing requests point at this Deployment, in words; '' when none does."""
+    if not seen.known("probe") or not len(seen.probe):
+        return f"{name} was released shortly before" if name == seen.service else ""
+    failed = seen.probe[seen.probe["failed"]]
+    paths = sorted(set(failed["path"]))
+    if name == seen.service:
+        own = failed[failed["status"] == 500]
+        if len(own):
+            return f"{len(own)} of {len(seen.probe)} probes were answered 500 by {name} itself"
+        return "" if broken - {name} else f"{len(failed)} of {len(seen.probe)} probes failed"
+    stem = name.removesuffix("-service")
+    mine = [path for path in paths if stem in path]
+    fine = sorted(set(seen.probe["path"]) - set(paths))
+    return f"only {', '.join(mine)} fails; {', '.join(fine)} is answered" if mine and fine else ""
+
+
+def _bad_release(seen: Seen, release: Release, hits: str, share: float) -> Finding:
+    ready = (
+        seen.pods[(seen.pods["deployment"] == release.deployment) & seen.pods["ready"]]
+        if seen.known("pods")
+        else []
+    )
+    began = f"{seen.failing_since:%H:%M:%S}Z" if seen.failing_since else ""
+    return Finding(
+        name=f"bad-release-{release.deployment}",
+        status="critical" if share >= DOWN else "warning",
+        says=f"the release of {release.deployment} to {release.version} answers with errors"
+        + (f" since {began}" if began else ""),
+        because=[
+            hits,
+            release.says,
+            f"its {len(ready)} pods are ready: the probes do not see it",
+            *last_words(seen, release.deployment),
+        ],
+        target=Target(object=f"deployment/{release.deployment}"),
+        since=seen.failing_since or release.at,
+        next=["post-incident/post-mortem"],
+    )
+
+
+def _stores(seen: Seen, share: float | None) -> list[Finding]:
+    findings = []
+    for name, what in (("connections", "PostgreSQL"), ("cache", "Redis")):
+        why = str(getattr(seen, name).attrs.get("unknown", ""))
+        if why and why not in ("not read", "not installed"):
+            findings.append(
+                Finding(
+                    name=f"{what.lower()}-unreachable",
+                    status="unknown",
+                    says=f"{what} does not answer from here",
+                    because=[why],
+                    cause=bool(share),
+                    next=["incident-response/p1-high-error-rate"],
+                )
+            )
+    return findings
+
+
+def _unexplained(seen: Seen, share: float) -> Finding:
+    unknown = [f"{name} was not seen: {why}" for name, why in seen.unknown().items()]
+    return Finding(
+        name="unexplained",
+        status="unknown",
+        says=f"{share:.0%} of the requests fail and nothing that was seen explains it",
+        because=unknown or ["pods, rollouts, quota, nodes and stores look right"],
+        target=Target(object=f"deployment/{seen.service}"),
+        next=["incident-response/p1-high-error-rate"],
+    )
+
+
+def _slug(kind: Kind) -> str:
+    return kind.value.replace(" ", "-")

@@ -1,0 +1,67 @@
+"""What was released shortly before: rollouts and configuration, over all Deployments (PLATFORM.md 7.1, A2)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from opslib.diagnosis.seen import Seen
+
+
+@dataclass(frozen=True)
+class Release:
+    """The newest rollout of one Deployment in the window that was read."""
+
+    deployment: str
+    at: datetime  # UTC
+    revision: int
+    before: str
+    after: str
+
+    @property
+    def version(self) -> str:
+        """The new image's tag, else the revision."""
+        tag = self.after.rsplit(":", 1)[-1] if ":" in self.after else ""
+        return tag if tag and self.after != self.before else f"revision {self.revision}"
+
+    @property
+    def says(self) -> str:
+        """One sentence: when, what, from what to what."""
+        change = f"{self.before} → {self.after}" if self.before != self.after else f"same image {self.after}"
+        return f"{self.deployment} rolled out revision {self.revision} at {self.at:%H:%M:%S}Z ({change})"
+
+
+def releases(seen: Seen) -> dict[str, Release]:
+    """The newest rollout of each Deployment among the recent changes; {} when they were not seen."""
+    if not seen.known("changes") or not len(seen.changes):
+        return {}
+    rows = seen.changes[
+        (seen.changes["kind"] == "Deployment") & seen.changes["revision"].notna()
+    ].sort_values("at")
+    return {
+        str(row["name"]): Release(
+            str(row["name"]),
+            row["at"].to_pydatetime(),
+            int(row["revision"]),
+            _text(row["before"]),
+            _text(row["after"]),
+        )
+        for row in rows.to_dict("records")
+    }
+
+
+def changed_configuration(seen: Seen, deployment: str) -> list[str]:
+    """ConfigMaps and Secrets named like the Deployment that changed in the window, one sentence each."""
+    if not seen.known("changes") or not len(seen.changes):
+        return []
+    rows = seen.changes[seen.changes["kind"].isin(["ConfigMap", "Secret"])]
+    return [
+        f"{row['kind']} {row['name']} was changed at {row['at']:%H:%M:%S}Z by {row['by'] or 'unknown'}:"
+        " an undo of the Deployment does not take that back (A3)"
+        for row in rows.to_dict("records")
+        if str(row["name"]).startswith(deployment)
+    ]
+
+
+def _text(value: object) -> str:
+    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
