@@ -33,10 +33,8 @@ def browser(lab: Lab) -> Iterator[Browser]:
 
 
 @pytest.fixture
-def open_notebook(
-    lab: Lab, browser: Browser, tmp_path: Path, request: pytest.FixtureRequest
-) -> Iterator[Callable[[str], NotebookPage]]:
-    """Opens a notebook of the lab's folder; a picture of the page at the end of the test lies in its folder."""
+def open_notebook(lab: Lab, browser: Browser, tmp_path: Path) -> Iterator[Callable[[str], NotebookPage]]:
+    """Opens a notebook of the lab's folder; the page's last picture lies in the test's folder."""
     context = browser.new_context(viewport={"width": 1280, "height": 1400})
     page = context.new_page()
     yield lambda name: NotebookPage(page, lab, name)

@@ -79,12 +79,25 @@ def jupyterlab(folder: Path, state: Path, environ: dict[str, str]) -> Iterator[L
         "JUPYTER_PREFER_ENV_PATH": "1",
     }
     environment.update(environ)
-    command = [sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root", "--ip=127.0.0.1", "--port=0"]
+    command = [
+        sys.executable,
+        "-m",
+        "jupyterlab",
+        "--no-browser",
+        "--allow-root",
+        "--ip=127.0.0.1",
+        "--port=0",
+    ]
     command += [f"--ServerApp.root_dir={folder}", f"--IdentityProvider.token={token}"]
     log = state / "server.log"
     with log.open("w") as sink:
         server = subprocess.Popen(
-            command, env=environment, stdout=sink, stderr=sink, stdin=subprocess.DEVNULL, start_new_session=True
+            command,
+            env=environment,
+            stdout=sink,
+            stderr=sink,
+            stdin=subprocess.DEVNULL,
+            start_new_session=True,
         )
     try:
         yield Lab(folder, _address(server, runtime, log), token)
@@ -116,7 +129,12 @@ def _end(server: subprocess.Popen[bytes]) -> None:
 @contextmanager
 def chromium() -> Iterator[Browser]:
     """A headless browser of the system."""
-    arguments = ["--disable-background-networking", "--disable-component-update", "--no-first-run", "--disable-gpu"]
+    arguments = [
+        "--disable-background-networking",
+        "--disable-component-update",
+        "--no-first-run",
+        "--disable-gpu",
+    ]
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(
             executable_path=browser_path(), args=arguments, chromium_sandbox=os.geteuid() != 0
