@@ -1,4 +1,4 @@
-"""A real JupyterLab under a real headless browser, for the tests: nothing of the user's settings, nothing left behind."""
+"""A real JupyterLab under a real headless browser: none of the user's settings, nothing left behind."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 START_DEADLINE = 60.0  # seconds; JupyterLab starts in 3 on a quiet machine
 CELL_DEADLINE = 60_000  # milliseconds for anything a cell does
 
-# What a fresh JupyterLab would ask or hide: the news question, and cells outside the window that are not in the page.
+# What a fresh JupyterLab would ask or hide: the news question, and cells that are out of sight.
 SETTINGS = {
     "@jupyterlab/apputils-extension/notification": {"checkForUpdates": False, "fetchNews": "false"},
     "@jupyterlab/notebook-extension/tracker": {"windowingMode": "none"},
@@ -53,8 +53,8 @@ class Lab:
     def start_kernel(self, name: str) -> None:
         """Start the kernel of notebook `name` before a page opens it.
 
-        A page that finds no kernel starts one, now and then a second one in its place, and then forgets the cells
-        that were already queued: seen in one of three runs of JupyterLab 4.6.6.
+        A page that finds no kernel starts one, now and then a second one in its place, and then forgets the
+        cells that were already queued: seen in one of three runs of JupyterLab 4.6.6.
         """
         body = {"path": name, "name": name, "type": "notebook", "kernel": {"name": "python3"}}
         headers = {"Authorization": f"token {self.token}"}

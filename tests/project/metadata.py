@@ -52,7 +52,7 @@ def constraints() -> dict[str, Version]:
 
 
 def conda() -> dict[str, Requirement]:
-    """environment.yml: its requirements under their PyPI names, without python, pip and the package itself."""
+    """environment.yml: its requirements under PyPI's names, without python, pip and the package itself."""
     table = yaml.safe_load((ROOT / "environment.yml").read_text())
     lines: list[str] = []
     for entry in table["dependencies"]:

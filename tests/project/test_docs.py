@@ -19,21 +19,20 @@ FILES = sorted(
 
 
 def undocumented(tree: ast.Module) -> Iterator[str]:
-    """Names of public classes and functions without a docstring; methods too, where no base class can document them."""
-    for node in tree.body:
-        if not isinstance(
-            node, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
-        ) or node.name.startswith("_"):
-            continue
+    """Public classes and functions without a docstring; methods too, where no base class documents them."""
+    for node in filter(public, tree.body):
         if ast.get_docstring(node) is None:
             yield node.name
         if isinstance(node, ast.ClassDef) and not node.bases:
-            for method in node.body:
-                if isinstance(method, ast.FunctionDef | ast.AsyncFunctionDef) and not method.name.startswith(
-                    "_"
-                ):
-                    if ast.get_docstring(method) is None:
-                        yield f"{node.name}.{method.name}"
+            yield from (
+                f"{node.name}.{it.name}" for it in filter(public, node.body) if not ast.get_docstring(it)
+            )
+
+
+def public(node: ast.stmt) -> bool:
+    """Whether this defines a class or a function that others may use."""
+    kinds = ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
+    return isinstance(node, kinds) and not node.name.startswith("_")
 
 
 @pytest.mark.parametrize("file", FILES, ids=str)
