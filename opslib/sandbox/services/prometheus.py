@@ -1,0 +1,175 @@
+"""A real Prometheus that scrapes the platform process, with a healthy past filled in before it starts.
+
+The program is Debian's (no wheel has it); where it cannot be had the sandbox does without, and says so.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import subprocess
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import ClassVar
+from urllib.error import URLError
+from urllib.parse import urlsplit
+from urllib.request import urlopen
+
+import yaml
+
+from opslib.sandbox.processes import free_port, remove
+from opslib.sandbox.services import debian
+from opslib.sandbox.services.base import Service
+from opslib.sandbox.services.prometheus_rules import SCRAPE, rules
+from opslib.sandbox.state import SandboxError, write_atomic
+
+JOB, INSTANCE = "pss-nano-sandbox", "platform"
+HOURS = 3.0  # of healthy history; what the plots of a notebook show
+RETENTION = "2d"
+# Small: it keeps some hundred series, and shares the machine with the rest of the sandbox.
+LEAN = {"GOMAXPROCS": "1", "GOGC": "50"}
+
+
+def healthy_history(now: datetime, hours: float) -> str:
+    """The platform's healthy past as OpenMetrics text, with the labels that scraping gives."""
+    from opslib.sandbox import workloads
+
+    made: Callable[[datetime, float], str] = workloads.healthy_history
+    return made(now, hours)
+
+
+class Prometheus(Service):
+    """The sandbox's Prometheus: folder prometheus/ with prometheus.yml, rules.yml, targets.json, data/."""
+
+    name: ClassVar[str] = "prometheus"
+    processes: ClassVar[tuple[str, ...]] = ("prometheus",)
+
+    @functools.cached_property
+    def programs(self) -> dict[str, Path]:
+        """prometheus and promtool. Raises debian.LeftOutError when this machine has no way to get them."""
+        return debian.programs("prometheus", ("prometheus", "promtool"))
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def data(self) -> Path:
+        return self.folder / "data"
+
+    def start(self) -> None:
+        self.aim()
+        if self.running():
+            if not self.trouble():
+                return
+            self.stop()
+        if not self.data.exists():
+            self.backfill()
+        self._run()
+
+    def stop(self) -> None:
+        self.supervisor.stop(self.name)
+
+    def trouble(self) -> str:
+        if not self.running():
+            return "not running"
+        return "" if self._ready(self.port or 0) else "does not answer"
+
+    def save(self, target: Path) -> None:
+        """Nothing: its data is not kept but made again, so that no fault of the past remains in it."""
+
+    def restore(self, source: Path) -> None:  # noqa: ARG002
+        """Throw its data away and start with a healthy past that ends now."""
+        self.supervisor.stop(self.name, seconds=0.0)
+        remove(self.data)
+        self.start()
+
+    def aim(self) -> None:
+        """Point it at the platform process' exporter; it notices by itself when that has moved."""
+        platform = self.sandbox.address("platform") or {}
+        exporter = urlsplit(str(platform.get("exporter", "")))
+        targets = [{"targets": [exporter.netloc], "labels": {}}] if exporter.netloc else []
+        write_atomic(self.folder / "targets.json", json.dumps(targets) + "\n")
+
+    def backfill(self) -> None:
+        """Make its data folder, with blocks of healthy history that end now."""
+        text = self.folder / "history.txt"
+        write_atomic(text, healthy_history(datetime.now(UTC), HOURS))
+        part = self.folder / "data.part"
+        remove(part)
+        argv = [
+            str(self.programs["promtool"]),
+            "tsdb",
+            "create-blocks-from",
+            "openmetrics",
+            "-q",
+            str(text),
+            str(part),
+        ]
+        done = subprocess.run(argv, capture_output=True, text=True, check=False)
+        if done.returncode:
+            raise SandboxError(
+                f"promtool refused the healthy history: {done.stderr.strip()[-400:]}",
+                next=f"look at {text}, and at healthy_history of the sandbox's exporter.",
+            )
+        text.unlink()
+        part.replace(self.data)
+
+    def _run(self, attempts: int = 3) -> None:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        write_atomic(self.folder / "prometheus.yml", self._configuration())
+        write_atomic(self.folder / "rules.yml", rules(self.supervisor.record.speed))
+        for left in reversed(range(attempts)):
+            port = free_port(self.port)
+            write_atomic(
+                self.folder / "address.json",
+                json.dumps({"host": "127.0.0.1", "port": port, "url": f"http://127.0.0.1:{port}"}) + "\n",
+            )
+            argv = [
+                str(self.programs["prometheus"]),
+                f"--config.file={self.folder / 'prometheus.yml'}",
+                f"--storage.tsdb.path={self.data}",
+                f"--storage.tsdb.retention.time={RETENTION}",
+                "--storage.tsdb.no-lockfile",
+                f"--web.listen-address=127.0.0.1:{port}",
+                "--log.level=warn",
+            ]
+            try:
+                ready = functools.partial(self._ready, port)
+                self.supervisor.start(self.name, argv, ready=ready, env={**LEAN, "TZ": "UTC"})
+                return
+            except SandboxError as error:
+                # A free port may be taken between the look and the use.
+                if left == 0 or "already in use" not in str(error):
+                    raise
+
+    def _ready(self, port: int) -> bool:
+        try:
+            with urlopen(f"http://127.0.0.1:{port}/-/ready", timeout=1.0) as answer:
+                return bool(answer.status == 200)
+        except (URLError, OSError):
+            return False
+
+    def _configuration(self) -> str:
+        document = {
+            "global": {
+                "scrape_interval": f"{SCRAPE:g}s",
+                "scrape_timeout": f"{SCRAPE:g}s",
+                "evaluation_interval": "1s",
+                "external_labels": {"cluster": "pss-nano", "environment": "production"},
+            },
+            "rule_files": [str(self.folder / "rules.yml")],
+            "scrape_configs": [
+                {
+                    "job_name": JOB,
+                    # The exporter's own namespace, pod and service labels are those of what it reports on.
+                    "honor_labels": True,
+                    "file_sd_configs": [
+                        {"files": [str(self.folder / "targets.json")], "refresh_interval": "2s"}
+                    ],
+                    "relabel_configs": [{"target_label": "instance", "replacement": INSTANCE}],
+                }
+            ],
+        }
+        return yaml.safe_dump(document, sort_keys=False)
