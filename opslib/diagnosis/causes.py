@@ -165,11 +165,9 @@ def _paths_hit(seen: Seen, name: str, broken: set[str]) -> str:
 
 
 def _bad_release(seen: Seen, release: Release, hits: str, share: float) -> Finding:
-    ready = (
-        seen.pods[(seen.pods["deployment"] == release.deployment) & seen.pods["ready"]]
-        if seen.known("pods")
-        else []
-    )
+    ready = 0
+    if seen.known("pods"):
+        ready = int((seen.pods.loc[seen.pods["deployment"] == release.deployment, "ready"]).sum())
     began = f"{seen.failing_since:%H:%M:%S}Z" if seen.failing_since else ""
     return Finding(
         name=f"bad-release-{release.deployment}",
@@ -179,7 +177,7 @@ def _bad_release(seen: Seen, release: Release, hits: str, share: float) -> Findi
         because=[
             hits,
             release.says,
-            f"its {len(ready)} pods are ready: the probes do not see it",
+            f"its {ready} pods are ready: the probes do not see it",
             *last_words(seen, release.deployment),
         ],
         target=Target(object=f"deployment/{release.deployment}"),

@@ -6,7 +6,7 @@ way out here, because the reason against it is what a tired person needs to read
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from opslib.diagnosis.causes import DOWN, failed_share
@@ -71,7 +71,7 @@ def _rollback(seen: Seen, causes: Sequence[Finding], cluster: Cluster) -> Option
     return Option(ROLLBACK, change, reasons, against, viable=True, score=0.9)
 
 
-def _released(finding: Finding, found: dict[str, Trouble], known: dict[str, object]) -> bool:
+def _released(finding: Finding, found: dict[str, Trouble], known: Mapping[str, object]) -> bool:
     trouble = found.get(_name(finding))
     return trouble is not None and trouble.kind in OF_A_RELEASE and trouble.deployment in known
 

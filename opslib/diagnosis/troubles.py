@@ -6,6 +6,7 @@ restart count alone, because back-off makes a long-broken pod restart less and l
 
 from __future__ import annotations
 
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -60,7 +61,7 @@ def troubles(seen: Seen) -> list[Trouble]:
     return [trouble for trouble in found if trouble]
 
 
-def _trouble(row: dict[str, object], seen: Seen) -> Trouble | None:
+def _trouble(row: Mapping[Hashable, object], seen: Seen) -> Trouble | None:
     name, desired, ready = str(row["deployment"]), int(str(row["desired"])), int(str(row["ready"]))
     pods = seen.pods[(seen.pods["deployment"] == name) & ~seen.pods["terminating"].astype(bool)]
     events = events_of(seen, name, pods)
@@ -165,7 +166,9 @@ def in_trouble(service: str, deployments: pd.DataFrame, pods: pd.DataFrame, limi
 
     At most `limit`, because a log read costs a request a pod.
     """
-    bad = pods[~pods["ready"].astype(bool) & (pods["deployment"] != "")]["deployment"] if len(pods) else []
+    bad: list[str] = []
+    if len(pods):
+        bad = list(pods.loc[~pods["ready"].astype(bool) & (pods["deployment"] != ""), "deployment"])
     known = set(deployments["deployment"])
     names = [service, *(name for name in dict.fromkeys(bad) if name != service)]
     return [name for name in names if name in known][:limit]
