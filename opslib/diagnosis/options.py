@@ -53,6 +53,8 @@ def _rollback(seen: Seen, causes: Sequence[Finding], cluster: Cluster) -> Option
         candidates = cluster.rollback_candidates(deployment)
     except SourceError as error:
         return Option(ROLLBACK, None, [], [f"unknown: {error}"], viable=False)
+    if why := candidates.attrs.get("unknown"):
+        return Option(ROLLBACK, None, [], [f"the revisions of {deployment} are unknown: {why}"], viable=False)
     preferred = candidates[candidates["preferred"]]
     if not len(preferred):
         reasons = [f"revision {row['revision']}: {row['why']}" for row in candidates.to_dict("records")]
