@@ -8,6 +8,7 @@ prepared database cluster, unpacked Debian packages) lies in ${XDG_CACHE_HOME:-~
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import os
 import re
@@ -60,7 +61,6 @@ class Record:
     speed: float = DEFAULT_SPEED
     processes: dict[str, Process] = field(default_factory=dict)
     left_out: dict[str, str] = field(default_factory=dict)  # a service that is not here, and why
-    ready: bool = False  # the healthy platform has been imported and its snapshot taken
 
 
 def cache_root() -> Path:
@@ -182,21 +182,21 @@ class Sandbox:
         if raw is None:
             return Record(self.name)
         processes = {key: Process(**value) for key, value in raw.get("processes", {}).items()}
-        return Record(
-            raw["name"], raw["speed"], processes, raw.get("left_out", {}), ready=bool(raw.get("ready"))
-        )
+        return Record(raw["name"], raw["speed"], processes, raw.get("left_out", {}))
 
     def save(self, record: Record) -> None:
         write_atomic(self.record_file, json.dumps(asdict(record), indent=1) + "\n", 0o600)
 
     @contextlib.contextmanager
     def lock(self, seconds: float = 120.0) -> Iterator[None]:
-        """Hold the sandbox alone. The lock lies beside the folder, so `down` can remove the folder meanwhile.
+        """Hold the sandbox alone. The lock lies in the cache, so `down` can remove the folder meanwhile.
 
         Raises SandboxError when somebody else holds it for longer than `seconds`.
         """
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(self.path.parent / f".{self.name}.lock")
+        which = hashlib.sha256(str(self.path).encode()).hexdigest()[:12]
+        folder = cache_root() / "locks"
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(folder / f"{self.name}-{which}.lock")
         try:
             with lock.acquire(timeout=seconds):
                 yield

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import Any, ClassVar
@@ -32,6 +33,15 @@ class Service(ABC):
         """The port it had last, so that it can have it again; None before its first start."""
         address: dict[str, Any] = self.sandbox.address(self.name) or {}
         return int(address["port"]) if "port" in address else None
+
+    def port_of(self, process: str) -> int | None:  # noqa: ARG002
+        """The port of one of its processes."""
+        return self.port
+
+    def abandon(self) -> None:
+        """End it for good, without letting it write anything down."""
+        for process in reversed(self.processes):
+            self.supervisor.stop(process, how=signal.SIGKILL)
 
     def running(self) -> bool:
         """Whether all its processes run."""

@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import functools
 import json
+import signal
 import subprocess
 from collections.abc import Callable
 from datetime import UTC, datetime
+from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 from typing import ClassVar
-from urllib.error import URLError
 from urllib.parse import urlsplit
-from urllib.request import urlopen
 
 import yaml
 
@@ -81,9 +81,13 @@ class Prometheus(Service):
 
     def restore(self, source: Path) -> None:  # noqa: ARG002
         """Throw its data away and start with a healthy past that ends now."""
-        self.supervisor.stop(self.name, seconds=0.0)
-        remove(self.data)
+        self.discard()
         self.start()
+
+    def discard(self) -> None:
+        """End it and throw its data away."""
+        self.supervisor.stop(self.name, how=signal.SIGKILL)
+        remove(self.data)
 
     def aim(self) -> None:
         """Point it at the platform process' exporter; it notices by itself when that has moved."""
@@ -145,11 +149,14 @@ class Prometheus(Service):
                     raise
 
     def _ready(self, port: int) -> bool:
+        connection = HTTPConnection("127.0.0.1", port, timeout=1.0)
         try:
-            with urlopen(f"http://127.0.0.1:{port}/-/ready", timeout=1.0) as answer:
-                return bool(answer.status == 200)
-        except (URLError, OSError):
+            connection.request("GET", "/-/ready")
+            return connection.getresponse().status == 200
+        except (OSError, HTTPException):
             return False
+        finally:
+            connection.close()
 
     def _configuration(self) -> str:
         document = {

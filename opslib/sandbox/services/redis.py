@@ -65,6 +65,9 @@ class Redis(Service):
         address = self.sandbox.address(self.name) or {}
         return int(address["replica_port"]) if "replica_port" in address else None
 
+    def port_of(self, process: str) -> int | None:
+        return self.port if process == self.name else self.replica_port
+
     def start(self) -> None:
         if self.running():
             if not self.trouble():
