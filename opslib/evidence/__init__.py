@@ -1,0 +1,1 @@
+"""papermill engine and storage, sealing, the archive, and the runs of the command line."""

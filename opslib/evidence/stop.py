@@ -1,0 +1,14 @@
+"""Why a run stopped before its last cell."""
+
+from __future__ import annotations
+
+
+class Stop(Exception):  # noqa: N818 - it ends a run, and is not always an error
+    """The run stopped: `kind` is timeout, signal, kernel or engine; `says` is one sentence for people."""
+
+    def __init__(self, kind: str, says: str, *, signal: int = 0, details: str = "") -> None:
+        super().__init__(says)
+        self.kind = kind
+        self.says = says
+        self.signal = signal
+        self.details = details
