@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
-import os
 import ssl
 import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
@@ -143,9 +142,8 @@ def _ssl_context(base: Path, cluster: Manifest, user: Manifest) -> ssl.SSLContex
     if user.get("client-certificate"):
         context.load_cert_chain(str(base / user["client-certificate"]), str(base / user["client-key"]))
     elif user.get("client-certificate-data"):
-        # ssl loads key pairs from files only, so the pair passes through one that nobody else can read
+        # ssl loads key pairs from files only, so the pair passes through a temporary one (mode 0600)
         with tempfile.NamedTemporaryFile() as pair:
-            os.chmod(pair.name, 0o600)
             pair.write(base64.b64decode(user["client-certificate-data"]) + b"\n")
             pair.write(base64.b64decode(user["client-key-data"]))
             pair.flush()
@@ -199,9 +197,9 @@ class Client:
         body: object = None,
         params: Mapping[str, str] | None = None,
         content_type: str = "application/json",
-        timeout: float = 30.0,
+        seconds: float = 30.0,
     ) -> Manifest:
-        """One request; returns the JSON answer. `timeout` in real seconds."""
+        """One request; returns the JSON answer. `seconds`: the real time it may take."""
         data = None if body is None else json.dumps(body).encode()
         headers = {"Content-Type": content_type} if data is not None else None
         try:
@@ -211,7 +209,7 @@ class Client:
                 params=params,
                 data=data,
                 headers=headers,
-                timeout=aiohttp.ClientTimeout(total=timeout),
+                timeout=aiohttp.ClientTimeout(total=seconds),
             ) as answer:
                 raw = await answer.read()
                 code = answer.status

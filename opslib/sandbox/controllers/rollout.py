@@ -40,7 +40,8 @@ def current(rs: Manifest, field: str = "replicas") -> int:
 
 
 def is_rolling(deployment: Manifest) -> bool:
-    return (deployment["spec"].get("strategy") or {}).get("type", "RollingUpdate") == "RollingUpdate"
+    kind: str = (deployment["spec"].get("strategy") or {}).get("type", "RollingUpdate")
+    return kind == "RollingUpdate"
 
 
 def limits(deployment: Manifest) -> tuple[int, int]:
@@ -90,7 +91,7 @@ def unhealthy_first(old: list[Manifest], limit: int) -> list[tuple[Manifest, int
         if done >= limit:
             break
         replicas, available = wanted(rs), current(rs, "availableReplicas")
-        if replicas == 0 or replicas == available:
+        if replicas in {0, available}:
             continue
         count = min(limit - done, replicas - available)
         if count <= 0:
