@@ -1,0 +1,1 @@
+"""What opslib costs, measured against the tools it is built on. `make bench` runs it."""
