@@ -135,7 +135,6 @@ class Prometheus(Service):
                 f"--config.file={self.folder / 'prometheus.yml'}",
                 f"--storage.tsdb.path={self.data}",
                 f"--storage.tsdb.retention.time={RETENTION}",
-                "--storage.tsdb.no-lockfile",
                 f"--web.listen-address=127.0.0.1:{port}",
                 "--log.level=warn",
             ]
