@@ -6,14 +6,15 @@ way out here, because the reason against it is what a tired person needs to read
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from opslib.diagnosis.causes import DOWN, failed_share
 from opslib.diagnosis.releases import changed_configuration, releases
 from opslib.diagnosis.seen import Seen
-from opslib.diagnosis.troubles import Kind, Trouble, troubles
-from opslib.errors import SourceError
+from opslib.diagnosis.troubles import Kind, Trouble, events_of, troubles
+from opslib.errors import Refused, SourceError
 from opslib.records.change import Change
 from opslib.records.finding import Finding
 from opslib.records.option import Option
@@ -101,8 +102,10 @@ def _older_crash(trouble: Trouble | None, candidates: object) -> str:
 def _scale(seen: Seen, causes: Sequence[Finding], cluster: Cluster) -> Option:
     zero = [t for t in troubles(seen) if t.kind is Kind.SCALED_TO_ZERO]
     if zero and causes:
-        wanted = {t.deployment: cluster.replicas_before(t.deployment) for t in zero}
-        change, problem = _build(lambda: cluster.scale_many(wanted))
+        wanted = {t.deployment: replicas_before(seen, t.deployment) for t in zero}
+        # Stores, then leaf services, the entry last: its health is that of its backends (E4).
+        ordered = dict(sorted(wanted.items(), key=lambda item: item[0] == seen.service))
+        change, problem = _build(lambda: cluster.scale_many(ordered))
         reasons = [f"{len(zero)} Deployments are scaled to 0; an autoscaler does nothing at 0 replicas (E3)"]
         return Option(
             SCALE, change, reasons, [problem] if problem else [], viable=change is not None, score=0.95
@@ -113,14 +116,24 @@ def _scale(seen: Seen, causes: Sequence[Finding], cluster: Cluster) -> Option:
     if not saturated:
         return Option(SCALE, None, [], _no_room(seen, causes), viable=False)
     replicas = max(2, 2 * _desired(seen))
-    room = cluster.headroom(seen.service, replicas, raise_max=True)
+    room = cluster.headroom(seen.service, replicas, raise_maximum=True)
     short = [f"{row['limit']}: {row['why']}" for row in room[room["ok"] == False].to_dict("records")]  # noqa: E712
     if short:
         return Option(SCALE, None, [saturated[0].says], short, viable=False)
-    change, problem = _build(lambda: cluster.scale(seen.service, replicas, raise_max=True))
+    change, problem = _build(lambda: cluster.scale(seen.service, replicas, raise_maximum=True))
     return Option(
         SCALE, change, [saturated[0].says], [problem] if problem else [], viable=change is not None, score=0.8
     )
+
+
+def replicas_before(seen: Seen, deployment: str) -> int:
+    """How many replicas a Deployment at 0 had: its autoscaler's minimum, else what its last scaling event says, else 1."""
+    if seen.known("hpas") and len(mine := seen.hpas[seen.hpas["deployment"] == deployment]):
+        return max(1, int(mine.iloc[0]["min"]))
+    none = seen.pods.iloc[:0]
+    said = " ".join(str(m) for m in events_of(seen, deployment, none).get("message", []))
+    counts = re.findall(r"from (\d+) to 0", said)
+    return int(counts[-1]) if counts else 1
 
 
 def _no_room(seen: Seen, causes: Sequence[Finding]) -> list[str]:
@@ -181,7 +194,7 @@ def _maintenance(seen: Seen, causes: Sequence[Finding], others: Sequence[Option]
 def _build(make: Callable[[], Change]) -> tuple[Change | None, str]:
     try:
         return make(), ""
-    except SourceError as error:
+    except (SourceError, Refused) as error:  # not readable, or it would do nothing
         return None, f"cannot be prepared: {error}"
 
 

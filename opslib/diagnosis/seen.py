@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -51,3 +52,12 @@ class Seen:
         if self.ratio is not None and self.ratio.value is None:
             missing["ratio"] = self.ratio.unknown
         return {name: why for name, why in missing.items() if why != "not read"}
+
+
+def together(frames: Sequence[pd.DataFrame]) -> pd.DataFrame:
+    """Several frames of one read as one; unknown only when every one of them is."""
+    known = [frame for frame in frames if "unknown" not in frame.attrs]
+    if not known:
+        return frames[0] if frames else _nothing()
+    full = [frame for frame in known if len(frame)] or known[:1]
+    return pd.concat(full, ignore_index=True)
