@@ -78,7 +78,7 @@ def secret_values(service: Service) -> dict[str, str]:
     """Realistic but fake values; those of the gateway are the ones its start-up requires."""
     if is_gateway(service):
         return {"JWT_SECRET": "sbx-jwt-7f3c9a51e2d84b60", "API_KEY": "sbx-key-19d2c7e45b8f4a03"}
-    values = {}
+    values: dict[str, str] = {}
     if service.name == "auth-service":
         values |= {
             "JWT_ACCESS_SECRET": "sbx-access-5e1d07c2f9",
@@ -404,7 +404,7 @@ def ingress(now: dt.datetime) -> Manifest:
 
 def shared(now: dt.datetime, password: str = "") -> list[Manifest]:
     """Configuration that several services read: database, Redis, RabbitMQ (1.2, last lines)."""
-    born = {"created": now - dt.timedelta(hours=2900)}
+    born: dict[str, Any] = {"created": now - dt.timedelta(hours=2900)}
     return [
         obj(
             "v1",

@@ -139,9 +139,11 @@ class Images(Protocol):
 
 
 class RunningContainer(Container, Protocol):
-    """What the kubelet's runtime hands to the edge and to port-forward."""
+    """What the kubelet's runtime hands to the edge, the exporter and port-forward."""
 
     def http(self, method: str, path: str, port: int, headers: Mapping[str, str]) -> HttpAnswer | None: ...
+
+    def usage(self) -> Usage: ...
 
 
 class Runtime(Protocol):
