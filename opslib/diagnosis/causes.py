@@ -53,7 +53,9 @@ def service_down(seen: Seen) -> list[Finding]:
     share = failed_share(seen)
     found = troubles(seen)
     causes = [*_releases_to_blame(seen, found, share), *_troubles(seen, found, share), *_stores(seen, share)]
-    if share is not None and share > 0 and not any(f.cause for f in causes):
+    if share and not any(f.cause for f in causes):
+        causes += _saturated(seen, share)
+    if share and not any(f.cause for f in causes):
         causes.append(_unexplained(seen, share))
     order = {"critical": 0, "unknown": 1, "warning": 2, "ok": 3}
     return sorted(causes, key=lambda f: (not f.cause, order[f.status]))
@@ -202,6 +204,29 @@ def _stores(seen: Seen, share: float | None) -> list[Finding]:
                 )
             )
     return findings
+
+
+def _saturated(seen: Seen, share: float) -> list[Finding]:
+    """The entry service at its autoscaler's maximum while requests fail and nothing else explains it (A4, G7)."""
+    if not seen.known("hpas"):
+        return []
+    full = seen.hpas[(seen.hpas["deployment"] == seen.service) & (seen.hpas["current"] >= seen.hpas["max"])]
+    if not len(full):
+        return []
+    row = full.iloc[0]
+    return [
+        Finding(
+            name=f"saturated-{seen.service}",
+            status="critical" if share >= DOWN else "warning",
+            says=f"{seen.service} is saturated: {share:.0%} of the requests fail with {row['current']} of at most {row['max']} replicas",
+            because=[
+                f"its autoscaler {row['hpa']} keeps {row['min']} to {row['max']} replicas and may not add one",
+                f"its metrics: {row['metrics']}",
+            ],
+            target=Target(object=f"deployment/{seen.service}"),
+            next=["performance-tuning/kubernetes"],
+        )
+    ]
 
 
 def _unexplained(seen: Seen, share: float) -> Finding:

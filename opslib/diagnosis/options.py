@@ -54,8 +54,9 @@ def _rollback(seen: Seen, causes: Sequence[Finding], cluster: Cluster) -> Option
         candidates = cluster.rollback_candidates(deployment)
     except SourceError as error:
         return Option(ROLLBACK, None, [], [f"unknown: {error}"], viable=False)
-    if why := candidates.attrs.get("unknown"):
-        return Option(ROLLBACK, None, [], [f"the revisions of {deployment} are unknown: {why}"], viable=False)
+    if "unknown" in candidates.attrs:
+        missing = f"the revisions of {deployment} are unknown: {candidates.attrs['unknown']}"
+        return Option(ROLLBACK, None, [], [missing], viable=False)
     preferred = candidates[candidates["preferred"]]
     if not len(preferred):
         reasons = [f"revision {row['revision']}: {row['why']}" for row in candidates.to_dict("records")]
@@ -116,7 +117,8 @@ def _scale(seen: Seen, causes: Sequence[Finding], cluster: Cluster) -> Option:
     if not saturated:
         return Option(SCALE, None, [], _no_room(seen, causes), viable=False)
     replicas = max(2, 2 * _desired(seen))
-    room = cluster.headroom(seen.service, replicas, raise_maximum=True)
+    room = cluster.headroom(seen.service, replicas)
+    room = room[room["limit"] != "autoscaler"]  # its maximum is what this change raises
     short = [f"{row['limit']}: {row['why']}" for row in room[room["ok"] == False].to_dict("records")]  # noqa: E712
     if short:
         return Option(SCALE, None, [saturated[0].says], short, viable=False)
