@@ -13,10 +13,10 @@ if TYPE_CHECKING:
     from opslib.records.measurement import Measurement as Measurement
     from opslib.records.option import Option as Option
     from opslib.runs.run import Run as Run
-    from opslib.runs.run import open_run as open_run
+    from opslib.runs.start import open_run as open_run
 
 _FACE = {
-    "open_run": "opslib.runs.run",
+    "open_run": "opslib.runs.start",
     "Run": "opslib.runs.run",
     "Option": "opslib.records.option",
     "Finding": "opslib.records.finding",

@@ -11,7 +11,9 @@ from opslib.records.change import Target
 
 @dataclass(frozen=True)
 class Finding:
-    """One conclusion: a root cause (`cause`) or a consequence, with the evidence for it and what to do next."""
+    """One conclusion: a root cause (`cause`) or a consequence, with the evidence for it and what to do
+    next.
+    """
 
     name: str  # stable over runs: bad-release
     status: str  # ok, warning, critical, unknown

@@ -1,7 +1,9 @@
 """The journal of a run: JSON lines, each fsynced before the run goes on, chained by hashes.
 
-'Was it applied?' is answered from here and from the mark on the object, never from the notebook, whose outputs reach the disk late
-(DESIGN.md, idea 2). A line is `{...,"prev":HASH,...,"hash":HASH}`: its hash covers the bytes before it in the line.
+'Was it applied?' is answered from here and from the mark on the object, never from the notebook, whose
+outputs reach the disk late
+(DESIGN.md, idea 2). A line is `{...,"prev":HASH,...,"hash":HASH}`: its hash covers the bytes before it in the
+line.
 """
 
 from __future__ import annotations
@@ -217,7 +219,10 @@ def read(path: Path) -> Reading:
 
 
 def verify(path: Path) -> list[str]:
-    """Why the journal cannot be trusted, one sentence each; empty when the chain holds (a torn end is no forgery)."""
+    """Why the journal cannot be trusted, one sentence each;
+
+    empty when the chain holds (a torn end is no forgery).
+    """
     return read(path).broken
 
 

@@ -19,7 +19,10 @@ _URL_PASSWORD = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]*://[^\s\"'<>]+@[^\s\"'<>]+")
 
 
 def secrets_of(environ: Mapping[str, str] | None = None) -> set[str]:
-    """Every secret value this process could leak: environment, kubeconfig, libpq's files. Unreadable files hold none for us."""
+    """Every secret value this process could leak:
+
+    environment, kubeconfig, libpq's files. Unreadable files hold none for us.
+    """
     env = os.environ if environ is None else environ
     found = set(_environment(env))
     home = Path(env.get("HOME", "") or Path.home())
@@ -72,7 +75,7 @@ def _kubeconfig(path: Path) -> Iterator[str]:
         if named := user.get("tokenFile"):
             yield _read(Path(named)).strip()
         if named := user.get("client-key"):
-            yield from _body_of(_read((path.parent / named)))
+            yield from _body_of(_read(path.parent / named))
 
 
 def _lines_of(encoded: str) -> Iterator[str]:

@@ -1,6 +1,7 @@
 """Small pieces of HTML, all escaped: readable in light and dark themes, without script, and on GitHub, which drops every style.
 
-Status is never colour alone: each has its own sign and word. The colours stay apart for colour-blind readers (after Okabe and Ito).
+Status is never colour alone: each has its own sign and word. The colours stay apart for colour-blind readers
+(after Okabe and Ito).
 """
 
 from __future__ import annotations

@@ -169,7 +169,10 @@ def target_json(target: Target) -> dict[str, str]:
 
 
 def change_json(change: Change) -> dict[str, Any]:
-    """Everything a change declares, with its digest and diff: what a proposal shows and a program compares."""
+    """Everything a change declares, with its digest and diff:
+
+    what a proposal shows and a program compares.
+    """
     return {
         "name": change.name,
         "title": change.title,
@@ -191,7 +194,10 @@ def change_json(change: Change) -> dict[str, Any]:
 
 
 def table_json(data: Any) -> dict[str, Any] | None:
-    """A DataFrame or a list of mappings as columns, rows (at most MAX_ROWS) and total; None for anything else."""
+    """A DataFrame or a list of mappings as columns, rows (at most MAX_ROWS) and total;
+
+    None for anything else.
+    """
     if data is None:
         return None
     if hasattr(data, "columns") and hasattr(data, "itertuples"):

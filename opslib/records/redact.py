@@ -1,7 +1,9 @@
 """Takes secrets out of everything before it is shown or written: known values in all their forms, and patterns.
 
-Known values are those of 8 characters and more that this process could leak: environment variables with telling names, passwords inside
-addresses, the kubeconfig's credentials, libpq's password files, and what a run registers. Shorter ones would hide half of every text.
+Known values are those of 8 characters and more that this process could leak: environment variables with
+telling names, passwords inside
+addresses, the kubeconfig's credentials, libpq's password files, and what a run registers. Shorter ones would
+hide half of every text.
 """
 
 from __future__ import annotations
@@ -108,7 +110,9 @@ class Redactor:
         return value
 
     def split(self, text: str, *, by_line: bool = True) -> tuple[str, str]:
-        """A stream's text as (masked and safe to send now, still to be held because a secret may go on in it)."""
+        """A stream's text as (masked and safe to send now, still to be held because a secret may go on in
+        it).
+        """
         clean = self.text(text)
         keep = len(clean)
         if by_line:
@@ -138,7 +142,10 @@ class Redactor:
 
 
 def forms(secret: str) -> set[str]:
-    """The ways a value can appear: itself, base64 at each of its three alignments, URL, JSON, HTML, Python and hex forms."""
+    """The ways a value can appear:
+
+    itself, base64 at each of its three alignments, URL, JSON, HTML, Python and hex forms.
+    """
     secret = secret.strip("\r\n")
     if len(secret) < SHORTEST:
         return set()
@@ -152,7 +159,8 @@ def forms(secret: str) -> set[str]:
     }
     for encode in (base64.b64encode, base64.urlsafe_b64encode):
         for shift in range(3):
-            # The first characters depend on what stands before, the last ones on what follows: only the middle is certain.
+            # The first characters depend on what stands before, the last ones on what follows: only the
+            # middle is certain.
             text = encode(b"\0" * shift + raw).decode()
             start, end = (0, 2, 3)[shift], (shift + len(raw)) * 8 // 6
             result.add(text[start:end])

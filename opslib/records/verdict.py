@@ -1,4 +1,6 @@
-"""The verdict: where a run stands, and in the end its outcome, cause, changes, what remains and who did it."""
+"""The verdict: where a run stands, and in the end its outcome, cause, changes, what remains and who did
+it.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Plots for evidence: static PNG with a text alternative, drawn without pyplot (a third of a second less a run)."""
+"""Plots for evidence: static PNG with a text alternative, drawn without pyplot (a third of a second less
+a run).
+"""
 
 from __future__ import annotations
 
@@ -16,7 +18,8 @@ ROLLOUT_KINDS = ("Deployment", "StatefulSet")
 def timeline(series: pd.DataFrame, changes: pd.DataFrame, title: str) -> tuple[bytes, str]:
     """The share of failed requests over time with the changes marked: PNG bytes, and the same in words.
 
-    `series` has the columns at (UTC), error_ratio (0 to 1); `changes` has at, kind, name, revision. Either may be
+    `series` has the columns at (UTC), error_ratio (0 to 1); `changes` has at, kind, name, revision. Either
+    may be
     empty: the words say so.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg

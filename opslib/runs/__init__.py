@@ -1,0 +1,1 @@
+"""One execution of a runbook: reads, checks, decisions, changes, gates, the outcome."""
