@@ -20,12 +20,13 @@ from typing import TYPE_CHECKING, Any
 
 from opslib import runbooks, settings
 from opslib.errors import EvidenceError, ParameterError, UsageError
-from opslib.evidence import runfile
+from opslib.evidence import archive, runfile
 from opslib.evidence.kernel import EarlyKernel
 from opslib.evidence.runfile import RunFile
 from opslib.evidence.stop import Stop
 from opslib.evidence.storage import Store
-from opslib.records import ids, model
+from opslib.records import ids, journal, model
+from opslib.records.journal import Reading
 from opslib.records.known import secrets_of
 from opslib.records.redact import Redactor
 from opslib.runbooks import Runbook, catalogue
@@ -36,7 +37,6 @@ if TYPE_CHECKING:
 
     from opslib.evidence.manager import EvidenceManager
 
-RUNNING = ".running"  # folder under the evidence root: one file for each run that has not ended
 PACKAGES = ("opslib", "papermill", "nbclient", "ipykernel")
 
 
@@ -62,9 +62,9 @@ class Result:
     folder: Path
     notebook: Path
     page: Path | None
-    record: Mapping[str, Any] = field(
-        default_factory=dict
-    )  # the outcome record; empty when the run gave none
+    record: Mapping[str, Any] = field(default_factory=dict)  # the outcome record; empty when it gave none
+    proposals: list[dict[str, Any]] = field(default_factory=list)  # changes, as model.change_json has them
+    applied: list[dict[str, Any]] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)  # what went wrong after the run itself
 
 
@@ -107,6 +107,7 @@ def run(request: Request, progress: Progress | None = None) -> Result:
             )
             store.write(runfile.FILE, about.encoded())
             _mark(root, run_id, folder)
+            archive.reap(root)
             return _Execution(
                 book, values, about, store, root, redactor, signals, kernel, progress, began
             ).run(request.cell_timeout)
@@ -238,11 +239,26 @@ class _Execution:
         warm.join()
         problems: list[str] = []
         page = self._page(manager, problems)
-        about.seconds = {**about.seconds, "after": round(time.perf_counter() - ended, 3)}
+        now = time.perf_counter()
+        about.seconds = {
+            **about.seconds,
+            "after": round(now - ended, 3),
+            "total": round(now - self.began, 3),
+        }
         about.spooled = self.store.spooled
         self.store.write(runfile.FILE, about.encoded())
         self._seal(problems)
-        return Result(about, self.store.folder, self.store.folder / about.notebook, page, record, problems)
+        left = self._journal()
+        return Result(
+            about,
+            self.store.folder,
+            self.store.folder / about.notebook,
+            page,
+            record,
+            left.proposals() if left else [],
+            [entry["change"] for entry in left.applied()] if left else [],
+            problems,
+        )
 
     def _manager(self) -> EvidenceManager:
         import nbformat
@@ -298,17 +314,19 @@ class _Execution:
         )
         manager.touched(None)
 
+    def _journal(self) -> Reading | None:
+        path = self.store.folder / journal.FILE
+        return journal.read(path) if path.is_file() else None
+
     def _journal_lines(self) -> list[str]:
         lines: list[str] = []
-        for name in ("journal.jsonl", "journal-spooled.jsonl"):
+        for name in (journal.FILE, "journal-spooled.jsonl"):
             with contextlib.suppress(OSError):
                 lines += (self.store.folder / name).read_text(encoding="utf-8", errors="replace").splitlines()
         return lines
 
     def _collect_journal(self) -> None:
         """Bring what the kernel had to write elsewhere into the run's folder."""
-        from opslib.records import journal
-
         spooled = journal.spool_folder() / f"{self.about.run}.{journal.FILE}"
         for source, name in (
             (self.store.home / journal.FILE, journal.FILE),
@@ -340,7 +358,7 @@ class _Execution:
                 problems.append(str(error))
                 continue
             with contextlib.suppress(OSError):
-                (self.root / RUNNING / self.about.run).unlink()
+                (self.root / archive.MARKS / self.about.run).unlink()
             return
 
 
@@ -376,8 +394,8 @@ def _environ(
 
 def _mark(root: Path, run_id: str, folder: Path) -> None:
     try:
-        (root / RUNNING).mkdir(exist_ok=True)
-        (root / RUNNING / run_id).write_text(folder.relative_to(root).as_posix())
+        (root / archive.MARKS).mkdir(exist_ok=True)
+        (root / archive.MARKS / run_id).write_text(folder.relative_to(root).as_posix())
     except OSError as error:
         raise UsageError(f"the evidence folder cannot be written: {error}", target=str(root)) from error
 

@@ -1,0 +1,5 @@
+"""`python -m opslib.cli`."""
+
+from opslib.cli import main
+
+main()
