@@ -3,7 +3,22 @@
 from __future__ import annotations
 
 COLUMNS: dict[str, list[str]] = {
-    "connections": ["user", "application", "state", "connections", "longest_state_seconds", "longest_xact_seconds"],
-    "headroom": ["max_connections", "reserved", "usable", "used", "free", "used_share", "idle_in_transaction"],
+    "connections": [
+        "user",
+        "application",
+        "state",
+        "connections",
+        "longest_state_seconds",
+        "longest_xact_seconds",
+    ],
+    "headroom": [
+        "max_connections",
+        "reserved",
+        "usable",
+        "used",
+        "free",
+        "used_share",
+        "idle_in_transaction",
+    ],
     "reachable": ["server", "version", "database", "user", "read_only", "in_recovery", "seconds"],
 }

@@ -178,6 +178,7 @@ class KubernetesChange(Change):
         return {"edits": written, "complete": True, "waits": [dict(wait) for wait in self.waits]}
 
     async def settle(self, receipt: Mapping[str, Json], progress: Progress, deadline: float) -> Settled:
+        del receipt  # the waits are the change's own
         return await settling.settle(self.api, list(self.waits), list(self.edits), progress, deadline)
 
     def undo_spec(self, receipt: Mapping[str, Json]) -> Mapping[str, Json] | None:

@@ -53,9 +53,8 @@ def scale_many(
         available = (owner.get("status") or {}).get("availableReplicas", 0)
         says.append(f"{name} {owner['spec'].get('replicas', 1)} → {replicas} ({available} available now)")
     if not edits:
-        names = ", ".join(wanted)
         raise NotApplicable(
-            f"{names}: as many replicas as asked for already", target=f"{api.cluster}/{namespace}"
+            f"{', '.join(wanted)}: as many replicas as asked for already", target=f"{api.cluster}/{namespace}"
         )
     single = len(wanted) == 1
     names = list(wanted)
