@@ -183,6 +183,10 @@ class Informers:
                 self._start(informer)
         return self._informers[resource]
 
+    def all(self) -> list[Informer]:
+        """Every informer that was asked for so far."""
+        return list(self._informers.values())
+
     def _start(self, informer: Informer) -> None:
         self._tasks.append(asyncio.create_task(informer.run(), name=f"informer {informer.resource.plural}"))
 

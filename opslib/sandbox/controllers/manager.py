@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Sequence
+from pathlib import Path
 
 from opslib.sandbox.client import Client
 from opslib.sandbox.clock import Clock
@@ -33,14 +34,14 @@ class Manager:
         client: Client,
         informers: Informers,
         clock: Clock,
-        extra: Sequence[Controller] = (),
+        state: Path | None = None,
         only: Sequence[type[Controller]] | None = None,
     ) -> None:
         self.sink = EventSink(client, clock)
         self.recorder = Recorder(self.sink, "controller-manager")
         self.context = Context(client, informers, clock, self.recorder)
         self.controllers = [kind(self.context) for kind in (CONTROLLERS if only is None else only)]
-        self.controllers.extend(extra)
+        self.state = state  # where the repositories that Argo CD follows are
 
     def add(self, controller: Controller) -> None:
         """Run one more controller; before `run`."""

@@ -9,6 +9,7 @@ import datetime as dt
 import json
 import ssl
 from collections.abc import Callable
+from pathlib import Path
 
 from aiohttp import web
 
@@ -46,12 +47,25 @@ class KubeletServer:
         route(f"{METRICS}/namespaces/{{namespace}}/pods/{{name}}", self._pod_one)
         self._runner: web.AppRunner | None = None
 
-    async def start(self, context: ssl.SSLContext | None, port: int = 0, host: str = "127.0.0.1") -> int:
-        """Listen; returns the port. Without a context it speaks plain HTTP (tests)."""
+    async def start(
+        self, port: int = 0, certificate: Path | None = None, key: Path | None = None, host: str = "127.0.0.1"
+    ) -> int:
+        """Listen, on another port when the wanted one is taken; returns the port.
+
+        Without a certificate it speaks plain HTTP.
+        """
+        context: ssl.SSLContext | None = None
+        if certificate is not None:
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            context.load_cert_chain(certificate, key)
         self._runner = web.AppRunner(self.app, access_log=None, shutdown_timeout=0.5)
         await self._runner.setup()
-        site = web.TCPSite(self._runner, host, port, ssl_context=context)
-        await site.start()
+        try:
+            await web.TCPSite(self._runner, host, port, ssl_context=context).start()
+        except OSError:
+            if not port:
+                raise
+            await web.TCPSite(self._runner, host, 0, ssl_context=context).start()
         return int(self._runner.addresses[0][1])
 
     async def stop(self) -> None:

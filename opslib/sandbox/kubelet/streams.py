@@ -49,7 +49,7 @@ async def serve_exec(request: web.Request, instance: ContainerInstance) -> web.S
     """Run a command in a container for a WebSocket client."""
     query = request.query
     argv = query.getall("command", [])
-    wants_stdin, tty = _flag(query.get("stdin")), _flag(query.get("tty"))
+    wants_stdin, tty = _flag(query.get("input")), _flag(query.get("tty"))
     socket = web.WebSocketResponse(protocols=PROTOCOLS)
     await socket.prepare(request)
     if not argv:
