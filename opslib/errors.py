@@ -39,6 +39,10 @@ class OpslibError(Exception):
         then = f" Next: {self.next}" if self.next else ""
         return f"{self.what}{where}{then}"
 
+    def _render_traceback_(self) -> list[str]:
+        """What IPython shows in place of a stack: what failed, on which target, what to do next."""
+        return [f"{type(self).__name__}: {self}"]
+
 
 class UsageError(OpslibError):
     """Bad input; nothing was run and nothing was written."""

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol, runtime_checkable
 
+from opslib.records.words import amount
+
 
 @dataclass(frozen=True)
 class Measurement:
@@ -31,7 +33,7 @@ class Measurement:
         if not self.known:
             return f"unknown ({self.unknown or 'no value'})"
         counted = f" over {self.samples} samples" if self.samples is not None else ""
-        return f"{self.value:g}{' ' + self.unit if self.unit else ''}{counted}"
+        return amount(self.value, self.unit) + counted
 
 
 @runtime_checkable

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 SETTLE_DEADLINE = 600.0  # seconds; Kubernetes' own progress deadline for a rollout is as long
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Applied:
     """What became of a change.
 
@@ -47,6 +47,9 @@ class Applied:
     verified: bool | None = None  # None: no symptom was given, or nothing was proven
     says: str = ""
     receipt: Mapping[str, Any] = field(default_factory=dict)
+
+    def __repr__(self) -> str:
+        return f"{self.state}: {self.says}"
 
     @property
     def good(self) -> bool:

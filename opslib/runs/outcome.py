@@ -17,7 +17,7 @@ from opslib.runs.applying import Applied
 Json = Mapping[str, Any]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Conclusion:
     """The end of a run in words, each list one sentence an entry."""
 
@@ -28,6 +28,9 @@ class Conclusion:
     proposed: list[dict[str, str]] = field(default_factory=list)
     remains: list[str] = field(default_factory=list)
     unknowns: list[str] = field(default_factory=list)
+
+    def __repr__(self) -> str:
+        return f"{self.outcome}: {self.because}"
 
     def to_json(self) -> dict[str, Any]:
         """The conclusion's fields of the outcome record."""

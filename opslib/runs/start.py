@@ -41,6 +41,9 @@ def open_run(
     `approve` names what may not be used.
     """
     global _current
+    if _current is not None:
+        _current.journal.close()
+        _current = None
     frame = inspect.currentframe()
     names = parameters if parameters is not None else opening.namespace_of(frame.f_back if frame else None)
     book = runbooks.load(runbook)
@@ -51,8 +54,6 @@ def open_run(
     redactor = Redactor(secrets_of())
     output.redact_kernel(redactor)
     place = opening.place(book.name, profile, os.environ)
-    if _current is not None:
-        _current.journal.close()
     journal = Journal(place.folder / FILE, place.run, redactor.value)
     run = Run(place, book, values, profile, journal, redactor, nouns or _nouns(profile))
     _current = run
@@ -125,5 +126,8 @@ def _watch_cells() -> None:
 
 def _after_cell(result: Any) -> None:
     error = result.error_before_exec or result.error_in_exec
-    if error is not None and _current is not None:
+    if error is None or _current is None:
+        return
+    # A person who tries something after the end has not made the run fail; a notebook that goes on and fails has.
+    if _current.conclusion is None or not _current.interactive:
         _current.fail(error)
