@@ -66,7 +66,7 @@ def roots() -> list[Path]:
 
 def names() -> list[str]:
     """The names of all runbooks, sorted."""
-    return sorted(_files())
+    return sorted(files())
 
 
 def load(name: str) -> Runbook:
@@ -78,16 +78,16 @@ def load(name: str) -> Runbook:
         path = Path(name).resolve()
         if not path.is_file():
             raise RunbookError("there is no such notebook", target=name)
-        return read(path, _name_of(path))
-    files = _files()
-    if name in files:
-        return read(files[name], name)
-    short = [full for full in files if full.rsplit("/", 1)[-1] == name]
+        return read(path, name_of(path))
+    known = files()
+    if name in known:
+        return read(known[name], name)
+    short = [full for full in known if full.rsplit("/", 1)[-1] == name]
     if len(short) == 1:
-        return read(files[short[0]], short[0])
+        return read(known[short[0]], short[0])
     if short:
         raise RunbookError(f"{name!r} is ambiguous: {', '.join(sorted(short))}", next="give the whole name")
-    near = difflib.get_close_matches(name, [*files, *(full.rsplit("/", 1)[-1] for full in files)], n=1)
+    near = difflib.get_close_matches(name, [*known, *(full.rsplit("/", 1)[-1] for full in known)], n=1)
     raise RunbookError(
         f"there is no runbook {name!r}" + (f"; did you mean {near[0]!r}?" if near else ""),
         next="`opslib list` shows them all",
@@ -129,7 +129,7 @@ def read_notebook(path: Path, name: str) -> dict[str, Any]:
 
 def every() -> Iterator[Runbook | RunbookError]:
     """All runbooks in order of name; for one that is not well-formed, the error that says why."""
-    for name, path in sorted(_files().items()):
+    for name, path in sorted(files().items()):
         try:
             yield read(path, name)
         except RunbookError as error:
@@ -154,7 +154,8 @@ def tags(cell: Mapping[str, Any]) -> list[str]:
     return found if isinstance(found, list) else []
 
 
-def _files() -> dict[str, Path]:
+def files() -> dict[str, Path]:
+    """The notebook file of every runbook, by name; a folder named first wins."""
     found: dict[str, Path] = {}
     for root in roots():
         for path in sorted(root.glob("*/*.ipynb")):
@@ -163,7 +164,8 @@ def _files() -> dict[str, Path]:
     return found
 
 
-def _name_of(path: Path) -> str:
+def name_of(path: Path) -> str:
+    """The name of a notebook file: chapter and procedure below a folder of runbooks, else the file name."""
     for root in roots():
         if path.is_relative_to(root.resolve()):
             return path.relative_to(root.resolve()).with_suffix("").as_posix()

@@ -11,20 +11,38 @@ from typing import Any
 from opslib.errors import RunbookError
 
 SEVERITIES = ("P0", "P1", "P2", "P3")
-SYSTEMS = ("kubernetes", "prometheus", "postgresql", "redis", "edge", "rabbitmq", "argocd")
+SYSTEMS = ("kubernetes", "ingress", "prometheus", "postgresql", "redis", "rabbitmq", "argocd", "evidence")
 REQUIRED = ("title", "severity", "owner", "reviewed", "review_every", "symptoms", "reads", "changes")
 
 _DAYS = {"day": 1, "week": 7, "month": 30, "year": 365}
 _EVERY = re.compile(r"([0-9]+) (day|week|month|year)s?")
-_ACCESS = re.compile(r"(?P<verbs>[a-z]+(?:,[a-z]+)*) (?P<resources>[a-z0-9./-]+(?:,[a-z0-9./-]+)*)")
+_READ = ("get", "list")
+_ACCESS = re.compile(r"(?:(?P<verbs>[a-z]+(?:,[a-z]+)*) )?(?P<resources>[a-z0-9./-]+(?:, ?[a-z0-9./-]+)*)")
+# Where a resource lives, for those that a runbook names without its group.
+GROUPS = {
+    **dict.fromkeys(("deployments", "replicasets", "statefulsets", "daemonsets"), "apps"),
+    **dict.fromkeys(("ingresses", "networkpolicies"), "networking.k8s.io"),
+    **dict.fromkeys(("jobs", "cronjobs"), "batch"),
+    "horizontalpodautoscalers": "autoscaling",
+    "poddisruptionbudgets": "policy",
+    "endpointslices": "discovery.k8s.io",
+    "leases": "coordination.k8s.io",
+    "applications": "argoproj.io",
+}
 
 
 @dataclass(frozen=True)
 class Access:
-    """One thing a runbook reads or changes on Kubernetes: verbs on resources, as RBAC names them."""
+    """One thing a runbook reads or changes on Kubernetes, as RBAC names it."""
 
-    verbs: tuple[str, ...]
-    resources: tuple[str, ...]  # name[.group][/subresource]
+    verb: str
+    resource: str
+    group: str = ""
+    subresource: str = ""
+
+    def __str__(self) -> str:
+        name = f"{self.resource}.{self.group}" if self.group else self.resource
+        return f"{self.verb} {name}" + (f"/{self.subresource}" if self.subresource else "")
 
 
 @dataclass(frozen=True)
@@ -37,8 +55,8 @@ class FrontMatter:
     reviewed: dt.date
     review_every: dt.timedelta
     symptoms: tuple[str, ...]
-    reads: tuple[str, ...]  # 'SYSTEM: what'; for kubernetes 'VERB,VERB RESOURCE[.GROUP][/SUB],RESOURCE'
-    changes: tuple[str, ...]
+    reads: tuple[str, ...]  # 'SYSTEM: what'; for kubernetes RESOURCE[.GROUP][/SUBRESOURCE], ...
+    changes: tuple[str, ...]  # in words, or 'kubernetes: VERB,VERB RESOURCE[.GROUP][/SUBRESOURCE], ...'
     alerts: tuple[str, ...] = ()
     related: tuple[str, ...] = ()
     planned: tuple[str, ...] = ()  # related runbooks that are not written yet
@@ -51,13 +69,19 @@ class FrontMatter:
         return self.reviewed + self.review_every
 
     def access(self, what: str = "reads") -> list[Access]:
-        """The Kubernetes entries of `reads` or `changes`, parsed."""
-        entries = (parse_entry(entry) for entry in (self.reads if what == "reads" else self.changes))
-        return [
-            Access(tuple(match["verbs"].split(",")), tuple(match["resources"].split(",")))
-            for system, rest in entries
-            if system == "kubernetes" and (match := _ACCESS.fullmatch(rest))
-        ]
+        """What the Kubernetes entries of `reads` or `changes` need; reading is get and list."""
+        needed = []
+        for entry in self.reads if what == "reads" else self.changes:
+            system, rest = parse_entry(entry)
+            match = _ACCESS.fullmatch(rest) if system == "kubernetes" else None
+            if match is None or not (match["verbs"] or what == "reads"):
+                continue
+            for resource in match["resources"].replace(" ", "").split(","):
+                name, _, sub = resource.partition("/")
+                plain, _, group = name.partition(".")
+                verbs = match["verbs"].split(",") if match["verbs"] else ("get",) if sub else _READ
+                needed += [Access(verb, plain, group or GROUPS.get(plain, ""), sub) for verb in verbs]
+        return list(dict.fromkeys(needed))
 
 
 def parse(source: str, *, where: str) -> FrontMatter:
@@ -88,17 +112,17 @@ def parse_entry(entry: str) -> tuple[str, str]:
 
 
 def problems_of_entry(entry: str) -> str:
-    """What is wrong with an entry of `reads` or `changes`; '' when nothing is."""
+    """What is wrong with an entry of `reads`; '' when nothing is."""
     system, rest = parse_entry(entry)
     if not system:
-        return f"{entry!r} must begin with one of {', '.join(SYSTEMS)} and a colon"
+        return f"{entry!r} of reads must begin with one of {', '.join(SYSTEMS)} and a colon"
     if system == "kubernetes" and not _ACCESS.fullmatch(rest):
-        return f"{entry!r} must be 'kubernetes: VERB,VERB RESOURCE[.GROUP][/SUBRESOURCE],RESOURCE'"
+        return f"{entry!r} must be 'kubernetes: [VERB,VERB ]RESOURCE[.GROUP][/SUBRESOURCE], ...'"
     return ""
 
 
 def _build(data: Mapping[str, Any], where: str) -> FrontMatter:
-    known = set(FrontMatter.__dataclass_fields__) | {"rto"}
+    known = set(FrontMatter.__dataclass_fields__) | {"rto", "time_limit"}
     if unknown := sorted(set(map(str, data)) - known):
         raise RunbookError(
             f"the front matter has an unknown key {unknown[0]!r}; known: {', '.join(sorted(known))}",
@@ -117,7 +141,7 @@ def _build(data: Mapping[str, Any], where: str) -> FrontMatter:
         key: _strings(key, data.get(key, []), where)
         for key in ("symptoms", "reads", "changes", "alerts", "related", "planned")
     }
-    for entry in (*lists["reads"], *lists["changes"]):
+    for entry in lists["reads"]:
         if problem := problems_of_entry(entry):
             raise RunbookError(problem, target=where)
     parameters = data.get("parameters") or {}
@@ -131,7 +155,7 @@ def _build(data: Mapping[str, Any], where: str) -> FrontMatter:
         owner=data["owner"].strip(),
         reviewed=data["reviewed"],
         review_every=_period(data["review_every"], where),
-        limit=str(data.get("limit") or data.get("rto") or ""),
+        limit=str(data.get("limit") or data.get("time_limit") or data.get("rto") or ""),
         parameters=parameters,
         **lists,
     )
@@ -140,6 +164,9 @@ def _build(data: Mapping[str, Any], where: str) -> FrontMatter:
 def _strings(key: str, value: object, where: str) -> tuple[str, ...]:
     if value is None:
         return ()
+    if isinstance(value, list):
+        # `- redis: info` is a mapping to YAML and a line of text to whoever wrote it.
+        value = [_line(item) if isinstance(item, dict) else item for item in value]
     if (
         not isinstance(value, Sequence)
         or isinstance(value, str)
@@ -149,6 +176,10 @@ def _strings(key: str, value: object, where: str) -> tuple[str, ...]:
             f"{key} must be a list of text", target=where, next="quote an entry that has a colon in it"
         )
     return tuple(value)
+
+
+def _line(item: Mapping[object, object]) -> object:
+    return "; ".join(f"{key}: {value}" for key, value in item.items())
 
 
 def _period(value: object, where: str) -> dt.timedelta:
