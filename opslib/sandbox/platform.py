@@ -22,7 +22,18 @@ from urllib.parse import urlsplit
 
 from aiohttp import web
 
-from opslib.sandbox.client import CONFIGMAPS, INGRESSES, NODES, ApiError, Client, UnreachableError
+from opslib.sandbox.client import (
+    CONFIGMAPS,
+    DEPLOYMENTS,
+    ENDPOINTSLICES,
+    INGRESSES,
+    NODES,
+    PODS,
+    SERVICES,
+    ApiError,
+    Client,
+    UnreachableError,
+)
 from opslib.sandbox.clock import Clock
 from opslib.sandbox.controllers.manager import Manager
 from opslib.sandbox.informer import Informers
@@ -40,6 +51,8 @@ from opslib.sandbox.workloads.stores import Stores
 from opslib.sandbox.workloads.traffic import Traffic
 
 log = logging.getLogger("opslib.sandbox.platform")
+NEEDED = (PODS, NODES, SERVICES, ENDPOINTSLICES, INGRESSES, DEPLOYMENTS)  # without these nothing is answered
+FIRST_DAY = 60.0  # real seconds that traffic waits for a new platform at most
 TOLD_EVERY = 1.0  # real seconds between two looks at what the API should know of us
 
 
@@ -54,7 +67,7 @@ class Platform:
         config_maps = self.informers.of(CONFIGMAPS)
         metrics = GatewayMetrics()
         self.network = Network(self.informers)
-        self.manager = Manager(self.client, self.informers, clock, state=state)
+        self.manager = Manager(self.client, self.informers, clock)
         images = Registry(Stores(state), metrics, lambda space, name: config_maps.get(f"{space}/{name}"))
         self.kubelet = Kubelet(
             self.client,
@@ -102,7 +115,19 @@ class Platform:
 
     async def _send_traffic(self) -> None:
         await self.informers.wait_synced()
+        if self.exporter.first_life:
+            # users come when the doors open: a start-up is not an incident in the metrics
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._all_available(), FIRST_DAY)
         await self.traffic.run()
+
+    async def _all_available(self) -> None:
+        deployments = self.informers.of(DEPLOYMENTS)
+        while not len(deployments) or any(
+            int((one.get("status") or {}).get("availableReplicas") or 0) < one["spec"].get("replicas", 1)
+            for one in deployments
+        ):
+            await asyncio.sleep(0.1)
 
     async def _listen(self) -> None:
         before = _ports(read_json(self.state / "platform" / "address.json"))
@@ -116,9 +141,7 @@ class Platform:
             "kubelet": await self.kubelet_server.start(
                 before.get("kubelet", 0), pki / "kubelet.crt", pki / "kubelet.key"
             ),
-            "exporter": await self._serve(
-                [web.get("/metrics", self._metrics)], before.get("exporter", 0)
-            ),
+            "exporter": await self._serve([web.get("/metrics", self._metrics)], before.get("exporter", 0)),
             "control": await self._serve(
                 [web.get("/healthz", self._healthz), web.post("/reset", self._reset)],
                 before.get("control", 0),
@@ -149,11 +172,7 @@ class Platform:
         return web.Response(text=self.exporter.text(), content_type="text/plain")
 
     async def _healthz(self, _: web.Request) -> web.Response:
-        unsynced = [
-            informer.resource.plural
-            for informer in self.informers.all()
-            if not informer.synced.is_set()
-        ]
+        unsynced = [one.plural for one in NEEDED if not self.informers.of(one).synced.is_set()]
         if unsynced:
             return web.Response(status=503, text=f"not yet listed: {', '.join(sorted(unsynced))}\n")
         return web.Response(text=f"ok: {len(self.kubelet.workers)} pods, {self.traffic.sent} requests sent\n")
@@ -169,9 +188,7 @@ class Platform:
         while True:
             with contextlib.suppress(ApiError, UnreachableError):
                 await self._tell_nodes()
-                await announce(
-                    self.client, self.informers, self.ports["edge_http"], self.ports["edge_https"]
-                )
+                await announce(self.client, self.informers, self.ports["edge_http"], self.ports["edge_https"])
             await asyncio.sleep(TOLD_EVERY)
 
     async def _tell_nodes(self) -> None:

@@ -22,6 +22,7 @@ class Exporter:
         self._gateway = gateway
         self._kube = kube
         self._file = file
+        self.first_life = not file.exists()
         metrics.restore(file, (*edge.families, *gateway.families))
         history.take_over(edge.families, gateway.families, time.time())
 

@@ -19,6 +19,7 @@ SIZES: dict[str, tuple[int, int, str]] = {
     "rabbitmq": (60, 480, "Server startup complete; 5 plugins started."),
     "controller": (45, 210, 'I1122 "Starting NGINX Ingress controller"'),
     "prometheus": (120, 900, 'level=info msg="Server is ready to receive web requests."'),
+    "defaultbackend-amd64": (2, 6, "default backend is listening on port 8080"),
     "fare-recompute": (40, 3100, "fare-recompute: 0 of 184320 fare combinations priced"),
 }
 
@@ -46,7 +47,7 @@ class Daemon:
 
     def usage(self, c: Container) -> Usage:
         cpu, memory, _ = SIZES.get(self.name, (6, 38, ""))
-        return Usage(cpu + node.steady(c, 0, 4), (memory + node.steady(c, 0, 9)) * MIB)
+        return Usage(cpu + node.steady(c, 0, 4), (memory + node.steady(c, 0, max(1, memory // 20))) * MIB)
 
     async def exec(self, c: Container, argv: list[str], stdin: bytes | None) -> ExecResult:
         return shell.run(c, argv, stdin, lambda path, port: self.http(c, "GET", path, port, {}))
