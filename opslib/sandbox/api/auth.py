@@ -173,9 +173,6 @@ def denied(user: User, asked: Attributes) -> ApiError:
     what = f"{asked.resource}/{asked.subresource}" if asked.subresource else asked.resource
     text = f'User "{user.name}" cannot {asked.verb} resource "{what}" in API group "{asked.group}"'
     text += f' in the namespace "{asked.namespace}"' if asked.namespace else " at the cluster scope"
-    if asked.subresource:
-        error = forbidden(asked.resource, asked.group, asked.name, text)
-        return error
     return forbidden(asked.resource, asked.group, asked.name, text)
 
 

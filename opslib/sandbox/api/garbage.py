@@ -60,10 +60,7 @@ class Collector:
         changed["finalizers"] = finalizers
         if not finalizers:
             del changed["finalizers"]
-        if _same(obj, entry.obj):
-            result = entry
-        else:
-            result = self.store.put(resource.key, namespace, name, obj)
+        result = entry if obj == entry.obj else self.store.put(resource.key, namespace, name, obj)
         self._later(self._advance, resource.key, namespace, name)
         return result, False
 
@@ -238,7 +235,3 @@ class Collector:
         row = self._row(NAMESPACES)
         if row and not obj["spec"].get("finalizers") and not obj["metadata"].get("finalizers"):
             self._remove(row, "", name)
-
-
-def _same(one: Json, two: Json) -> bool:
-    return one == two

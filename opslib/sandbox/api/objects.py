@@ -115,7 +115,7 @@ class Objects:
             raise ApiError(500, "", "resourceVersion should not be set on objects to be created")
         strategy.generate_name(meta)
         admission.namespace_open(self.store, resource, namespace, meta.get("name", ""))
-        stored = self._stored(resource)
+        stored = self.stored(resource)
         if stored.crd is None:
             defaults.apply(stored.group, stored.kind, obj)
         if stored.kind == "Pod" and stored.group == "":
@@ -132,7 +132,7 @@ class Objects:
         if resource.namespaced:
             admission.check_limits(self.store, stored, obj)
             admission.check_quota(self.store, stored, obj)
-        apply.track(resource, obj, None, options.manager, managed, self.schemas)
+        apply.track(stored, obj, None, options.manager, managed, self.schemas)
         if options.dry_run:
             return Entry(obj, encode(obj), 0)
         entry = self.store.put(resource.key, namespace if resource.namespaced else "", meta["name"], obj)
@@ -148,7 +148,7 @@ class Objects:
         # these are filled by others (status by controllers) or valid when empty
         return [m for m in missing if not m.startswith(("status.", "metadata."))]
 
-    def _stored(self, resource: Resource) -> Resource:
+    def stored(self, resource: Resource) -> Resource:
         if conversion.converted(resource):
             found = self.registry.for_storage(resource.key)
             assert found is not None
@@ -174,7 +174,7 @@ class Objects:
         old = self.store.get(resource.key, namespace, name)
         if old is None:
             raise not_found(resource.plural, resource.group, name)
-        stored = self._stored(resource)
+        stored = self.stored(resource)
         obj = change(old.copy())
         meta = obj.setdefault("metadata", {})
         given = meta.get("resourceVersion")
@@ -239,8 +239,10 @@ class Objects:
         ):
             return old
         if resource.namespaced and options.subresource != "status":
-            admission.check_quota(self.store, self._stored(resource), obj, old.obj)
-        apply.track(resource, obj, old.obj, options.manager, managed, self.schemas, options.subresource)
+            admission.check_quota(self.store, self.stored(resource), obj, old.obj)
+        apply.track(
+            self.stored(resource), obj, old.obj, options.manager, managed, self.schemas, options.subresource
+        )
         if options.dry_run:
             meta["resourceVersion"] = str(old.rv)
             return Entry(obj, encode(obj), old.rv)

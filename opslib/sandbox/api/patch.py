@@ -58,10 +58,8 @@ def _test(document: Any, operation: Json) -> None:
         if wanted is None:
             return
         raise _unprocessable(f"testing value {path} failed: test failed")
-    if type(found) is bool or type(wanted) is bool:
-        same = found is wanted
-    else:
-        same = found == wanted
+    exact = isinstance(found, bool) or isinstance(wanted, bool)  # in Python 1 == True, in JSON not
+    same = found is wanted if exact else found == wanted
     if not same:
         raise _unprocessable(f"testing value {path} failed: test failed")
 
@@ -83,7 +81,7 @@ def _unprocessable(text: str) -> ApiError:
         422,
         "Invalid",
         "the server rejected our request due to an error in our request",
-        {"causes": [{"message": text}]},
+        {"causes": [{"reason": "UnexpectedServerResponse", "message": text}]},
     )
 
 

@@ -256,7 +256,7 @@ def status_update(resource: Resource, obj: Json, old: Json) -> Json:
     return result
 
 
-def check_selector(resource: Resource, obj: Json) -> list[FieldError]:
+def check_selector(obj: Json) -> list[FieldError]:
     """A workload's selector must select its own template."""
     spec = obj.get("spec") or {}
     selector: Any = spec.get("selector")

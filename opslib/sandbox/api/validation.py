@@ -203,7 +203,7 @@ def _content(resource: Resource, obj: Json) -> list[FieldError]:
             errors.append(
                 wrong("spec.selector", spec["selector"], "empty selector is invalid for deployment")
             )
-        errors += check_selector(resource, obj)
+        errors += check_selector(obj)
         template = spec.get("template") or {}
         allowed = ("OnFailure", "Never") if kind == "Job" else ("Always",)
         errors += pod_spec(template.get("spec") or {}, "spec.template.spec", allowed)
@@ -229,10 +229,8 @@ def _content(resource: Resource, obj: Json) -> list[FieldError]:
         for i, rule in enumerate(obj.get("rules") or ()):
             if not rule.get("verbs"):
                 errors.append(required(f"rules[{i}].verbs", "verbs must contain at least one value"))
-    elif kind == "PodDisruptionBudget":
-        if spec.get("minAvailable") is not None and spec.get("maxUnavailable") is not None:
-            text = "minAvailable and maxUnavailable cannot be both set"
-            errors.append(wrong("spec", spec, text))
+    elif kind == "PodDisruptionBudget" and None not in (spec.get("minAvailable"), spec.get("maxUnavailable")):
+        errors.append(wrong("spec", spec, "minAvailable and maxUnavailable cannot be both set"))
     return errors
 
 

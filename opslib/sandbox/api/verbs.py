@@ -263,7 +263,7 @@ class Verbs:
             WatchRequest(
                 resource,
                 namespace,
-                match or (lambda obj: True),
+                match or (lambda _: True),
                 body,
                 bookmark,
                 "" if initial else query.get("resourceVersion", ""),
@@ -380,12 +380,12 @@ class Verbs:
             fields = json.loads(encode(stored))
             body = json.loads(encode(stored))
             holder: Json = {"metadata": {}}
-            self.server_side.created(resource, holder, fields, manager)
+            self.server_side.created(self.objects.stored(resource), holder, fields, manager)
             body["metadata"]["managedFields"] = holder["metadata"]["managedFields"]
             return self.objects.create(resource, namespace, body, options), True
 
         def change(old: Json) -> Json:
-            return self.server_side.merge(resource, old, stored, manager, options.force)
+            return self.server_side.merge(self.objects.stored(resource), old, stored, manager, options.force)
 
         return self.objects.update(resource, namespace, info.name, change, options), False
 
