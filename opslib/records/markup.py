@@ -88,7 +88,7 @@ def pre(value: str) -> str:
     return f'<pre style="{_PRE}">{text(value)}</pre>' if value else ""
 
 
-_PRE = "margin:4px 0;padding:8px 10px;background:rgba(128,128,128,.12);border-radius:4px;overflow-x:auto;white-space:pre-wrap"
+_PRE = "margin:4px 0;padding:8px 10px;background:rgba(128,128,128,.12);border-radius:4px;overflow-x:auto;white-space:pre-wrap;font-family:monospace"
 
 
 def diff(value: str) -> str:
@@ -99,7 +99,11 @@ def diff(value: str) -> str:
     lines = []
     for row in value.splitlines():
         ink = "" if row.startswith(("+++", "---")) else inks.get(row[:1], "")
-        lines.append(f'<span style="background:{ink}">{text(row)}</span>' if ink else text(row))
+        lines.append(
+            f'<span style="background:{ink};display:inline-block;width:100%">{text(row)}</span>'
+            if ink
+            else text(row)
+        )
     return f'<pre style="{_PRE}">' + "\n".join(lines) + "</pre>"
 
 
@@ -107,7 +111,7 @@ def pairs(items: Mapping[str, str]) -> str:
     """A two-column table: label and HTML value; empty values are left out."""
     cell = "text-align:left;vertical-align:top;padding:2px 14px 2px 0;border:0;background:none"
     rows = "".join(
-        f'<tr><td style="{cell};white-space:nowrap;opacity:.75">{text(label)}</td><td style="{cell}">{value}</td></tr>'
+        f'<tr style="background:none"><td style="{cell};white-space:nowrap;opacity:.75">{text(label)}</td><td style="{cell}">{value}</td></tr>'
         for label, value in items.items()
         if value
     )

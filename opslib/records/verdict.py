@@ -47,7 +47,11 @@ def verdict_html(record: Json) -> str:
     commands = "\n".join(item["command"] for item in record.get("proposed", []) if item.get("command"))
     to_apply = m.line(m.bold("To apply what is proposed:")) + m.pre(commands) if commands else ""
     steps = [[_step_badge(step), m.text(step["name"])] for step in record.get("steps", [])]
-    folded = m.details(m.small(f"{len(steps)} steps"), m.grid(["", "step"], steps)) if steps else ""
+    folded = (
+        m.details(m.small(f"{len(steps)} step{'s' if len(steps) != 1 else ''}"), m.grid(["", "step"], steps))
+        if steps
+        else ""
+    )
     summary = record.get("summary", "")
     paste = m.details(m.small("summary to paste into a chat"), m.pre(summary)) if summary else ""
     return m.panel(tone, head, m.pairs(facts), to_apply, folded, _about(record), paste)
@@ -86,8 +90,7 @@ def _about(record: Json) -> str:
 
 def _who(record: Json) -> str:
     identity = record.get("identity", {})
-    parts = [identity.get("cluster_user", ""), identity.get("system_user", "")]
-    user, system = parts
+    user, system = identity.get("cluster_user", ""), identity.get("system_user", "")
     return f"{user or 'identity unknown'} on the cluster, {system or 'unknown'} on {identity.get('host', 'this host')}"
 
 

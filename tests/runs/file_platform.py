@@ -32,6 +32,9 @@ class Store:
         temporary.write_text(json.dumps(data))
         temporary.replace(self.path)
 
+    def mark_now_run(self) -> str:
+        return str(self.read()["mark"]["run"])
+
     # The noun's face.
 
     def identity(self) -> str:
@@ -105,7 +108,11 @@ class SetReplicas(Change):
         if self.stop and not self.after_write:
             self._wait()
         before = data["replicas"]
-        data.update(replicas=self.replicas, mark={"run": mark.run, "digest": mark.digest}, writes=data.get("writes", 0) + 1)
+        data.update(
+            replicas=self.replicas,
+            mark={"run": mark.run, "digest": mark.digest},
+            writes=data.get("writes", 0) + 1,
+        )
         self.store.write(data)
         if self.stop:
             self._wait()
@@ -138,3 +145,40 @@ class Errors:
         self.since.append(since)
         value, samples = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
         return Measurement(value, "ratio", samples=samples, unknown="" if value is not None else "no answer")
+
+
+FRONT = """---
+title: P0 service down
+severity: P0
+alerts: [ServiceDown]
+owner: operations
+reviewed: 2026-11-01
+review_every: 90 days
+symptoms: [no answers]
+reads: []
+changes: []
+related: []
+parameters:
+  replicas: {minimum: 0, maximum: 20}
+---"""
+PARAMETERS = """incident: str = ""  # incident this run belongs to
+profile: str = ""  # which platform
+cluster_uid: str = ""  # the cluster this is meant for
+replicas: int = 4  # how many
+approve: str = ""  # changes confirmed"""
+
+
+def notebook(folder: Path, *cells: str) -> Path:
+    """The test's runbook, `incident-response/p0`, with these code cells after the parameters."""
+    import nbformat.v4 as v4
+
+    path = folder / "incident-response" / "p0.ipynb"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    body = [
+        v4.new_raw_cell(FRONT),
+        v4.new_code_cell(PARAMETERS, metadata={"tags": ["parameters"]}),
+        *(v4.new_code_cell(cell) for cell in cells),
+    ]
+    kernel = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
+    path.write_text(json.dumps(v4.new_notebook(cells=body, metadata=kernel)))
+    return path
