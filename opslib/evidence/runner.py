@@ -204,6 +204,8 @@ class _Execution:
     def run(self, cell_timeout: float | None) -> Result:
         """Execute the notebook and finish its evidence."""
         skip_slow_import()
+        import papermill  # noqa: F401 - first: it loads the engine itself, through its entry point
+
         from opslib.evidence import html, outcome
         from opslib.evidence.engine import EvidenceEngine
 
