@@ -35,6 +35,18 @@ def show(record: Mapping[str, Any], display_id: str = "", *, update: bool = Fals
         display(bundle(record), raw=True)
 
 
+def picture(png: bytes, words: str) -> None:
+    """Show a plot; its words are the text face, and all there is outside IPython."""
+    if _shell() is None:
+        sys.stdout.write(words + "\n")
+        return
+    from base64 import b64encode
+
+    from IPython.display import display
+
+    display({"image/png": b64encode(png).decode(), "text/plain": words}, raw=True)
+
+
 def _shell() -> Any:
     """The running IPython shell; None outside IPython, which is then not imported either."""
     module = sys.modules.get("IPython")

@@ -6,9 +6,10 @@ import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from opslib.errors import NotPermitted, OpslibError, Refused
+from opslib.records import display
 from opslib.records.change import Change, Target
 from opslib.records.finding import Finding
 from opslib.records.journal import FILE, Journal
@@ -25,6 +26,9 @@ from opslib.runs.judging import judge
 from opslib.runs.outcome import Conclusion, conclude, ended, summary, worse
 from opslib.runs.reading import NOT_INSTALLED, Read, Reading, make_all
 from opslib.runs.undoing import undoing
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 NOUNS = ("cluster", "metrics", "database", "cache", "edge")
 
@@ -204,6 +208,17 @@ class Run:
         """Record a remark."""
         self.emitter.emit(Kind.NOTE, says, because=because, **_given(data=table_json(data)))
         self.journal.write("note", says=says, because=because)
+
+    def timeline(self, title: str, series: pd.DataFrame, changes: pd.DataFrame) -> None:
+        """Plot the share of failed requests over time with the rollouts marked, and say the same in words.
+
+        `series` as metrics.error_series, `changes` as cluster.recent_changes.
+        """
+        from opslib.runs import plots
+
+        picture, words = plots.timeline(series, changes, title)
+        self.note(title, words.removeprefix(f"{title}: "))
+        display.picture(picture, words)
 
     def secrets(self, *values: str) -> None:
         """Register values that must not be shown or written from now on."""
