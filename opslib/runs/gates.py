@@ -35,7 +35,8 @@ async def ask(change: Change, tried: str) -> Answer:
     module = sys.modules.get("IPython")
     shell = module.get_ipython() if module is not None else None
     if getattr(shell, "kernel", None) is not None:
-        return await _button(change, tried)
+        word = word_for(change)
+        return _typed(change, tried, word) if word else await _button(change, tried)
     return await asyncio.to_thread(_prompt, change)
 
 
@@ -45,32 +46,34 @@ async def _button(change: Change, tried: str) -> Answer:
 
     loop = asyncio.get_running_loop()
     answer: asyncio.Future[Answer] = loop.create_future()
-    word = word_for(change)
-    confirm = widgets.Button(
-        description=f"Confirm: {change.operation}", button_style="danger", disabled=bool(word), icon="check"
-    )
+    confirm = widgets.Button(description=f"Confirm: {change.operation}", button_style="danger", icon="check")
     refuse = widgets.Button(description="Refuse", icon="times")
-    typed = widgets.Text(placeholder=f"type {word} to confirm", layout=widgets.Layout(width="24em"))
 
-    def settle(confirmed: bool, how: str) -> None:
+    def settle(confirmed: bool) -> None:
         if not answer.done():
-            answer.set_result(Answer(confirmed, how))
+            answer.set_result(Answer(confirmed, "button"))
 
-    confirm.on_click(lambda _: settle(True, "typed the target's name" if word else "button"))
-    refuse.on_click(lambda _: settle(False, "button"))
-    typed.observe(lambda event: setattr(confirm, "disabled", event["new"].strip() != word), "value")
-    row = [typed, confirm, refuse] if word else [confirm, refuse]
-    box = widgets.VBox([widgets.HTML(_face(change, tried)), widgets.HBox(row)])
+    confirm.on_click(lambda _: settle(True))
+    refuse.on_click(lambda _: settle(False))
     confirm.add_class("opslib-confirm")
     refuse.add_class("opslib-refuse")
-    display(box)
+    display(widgets.VBox([widgets.HTML(_face(change, tried)), widgets.HBox([confirm, refuse])]))
     try:
         result = await asyncio.wait_for(answer, PATIENCE)
     except TimeoutError:
         result = Answer(False, f"nobody answered within {PATIENCE / 60:.0f} minutes")
-    for control in (confirm, refuse, typed):
+    for control in (confirm, refuse):
         control.disabled = True
     return result
+
+
+def _typed(change: Change, tried: str, word: str) -> Answer:
+    # No text widget: while a cell awaits, ipykernel 7 does not tell ipywidgets that a value has arrived, so that only
+    # the first letter typed would ever come. A question through the kernel's own input channel has no such trouble.
+    from IPython.display import HTML, display
+
+    display(HTML(_face(change, tried)))
+    return _question(word, "typed the target's name")
 
 
 def _face(change: Change, tried: str) -> str:
@@ -86,11 +89,14 @@ def _face(change: Change, tried: str) -> str:
 
 
 def _prompt(change: Change) -> Answer:
-    word = word_for(change) or "yes"
     risk: Any = change.risk
     sys.stdout.write(f"{change.title}\n{change.diff()}\nrisk {risk.level}: {risk.says}\n")
+    return _question(word_for(change) or "yes", "typed at the terminal")
+
+
+def _question(word: str, how: str) -> Answer:
     try:
         typed = input(f"Type {word} to confirm, anything else refuses: ")
-    except EOFError:
-        return Answer(False, "the terminal was closed")
-    return Answer(typed.strip() == word, "typed at the terminal")
+    except (EOFError, NotImplementedError):  # the latter: a front end without input
+        return Answer(False, "nobody could be asked")
+    return Answer(typed.strip() == word, how)

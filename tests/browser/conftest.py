@@ -11,6 +11,8 @@ from playwright.sync_api import Browser
 
 from tests.browser.lab import BROWSERS, Lab, NotebookPage, browser_path, chromium, jupyterlab
 
+ROOT = Path(__file__).resolve().parents[2]
+
 
 @pytest.fixture(scope="session")
 def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
@@ -21,7 +23,8 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
             pytest.fail(reason)
         pytest.skip(reason)
     folder, state = tmp_path_factory.mktemp("notebooks"), tmp_path_factory.mktemp("jupyter")
-    with jupyterlab(folder, state, {"OPSLIB_EVIDENCE": str(folder / "evidence")}) as running:
+    environ = {"OPSLIB_EVIDENCE": str(folder / "evidence"), "PYTHONPATH": str(ROOT)}
+    with jupyterlab(folder, state, environ) as running:
         yield running
 
 
@@ -40,3 +43,4 @@ def open_notebook(lab: Lab, browser: Browser, tmp_path: Path) -> Iterator[Callab
     yield lambda name: NotebookPage(page, lab, name)
     page.screenshot(path=tmp_path / "page.png")
     context.close()
+    lab.end_kernels()

@@ -13,6 +13,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import nbformat
 import requests
@@ -21,12 +22,18 @@ from playwright.sync_api import Browser, Locator, Page, expect, sync_playwright
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 START_DEADLINE = 60.0  # seconds; JupyterLab starts in 3 on a quiet machine
 CELL_DEADLINE = 60_000  # milliseconds for anything a cell does
+expect.set_options(timeout=20_000)
 
 # What a fresh JupyterLab would ask or hide: the news question, and cells that are out of sight.
 SETTINGS = {
     "@jupyterlab/apputils-extension/notification": {"checkForUpdates": False, "fetchNews": "false"},
     "@jupyterlab/notebook-extension/tracker": {"windowingMode": "none"},
 }
+
+CONNECTED = """() => {
+    const kernel = window.jupyterapp?.shell.currentWidget?.sessionContext?.session?.kernel;
+    return kernel?.connectionStatus === "connected" && kernel.status === "idle";
+}"""
 
 
 def browser_path() -> str | None:
@@ -56,9 +63,19 @@ class Lab:
         A page that finds no kernel starts one, now and then a second one in its place, and then forgets the
         cells that were already queued: seen in one of three runs of JupyterLab 4.6.6.
         """
-        body = {"path": name, "name": name, "type": "notebook", "kernel": {"name": "python3"}}
+        kernel = {"path": name, "name": name, "type": "notebook", "kernel": {"name": "python3"}}
+        self._ask("POST", "api/sessions", json=kernel)
+
+    def end_kernels(self) -> None:
+        """End every kernel."""
+        for session in self._ask("GET", "api/sessions").json():
+            self._ask("DELETE", f"api/sessions/{session['id']}")
+
+    def _ask(self, method: str, path: str, **more: Any) -> requests.Response:
         headers = {"Authorization": f"token {self.token}"}
-        requests.post(f"{self.url}api/sessions", json=body, headers=headers, timeout=30).raise_for_status()
+        answer = requests.request(method, f"{self.url}{path}", headers=headers, timeout=30, **more)
+        answer.raise_for_status()
+        return answer
 
 
 @contextmanager
@@ -79,16 +96,15 @@ def jupyterlab(folder: Path, state: Path, environ: dict[str, str]) -> Iterator[L
         "JUPYTER_PREFER_ENV_PATH": "1",
     }
     environment.update(environ)
-    command = [
-        sys.executable,
-        "-m",
-        "jupyterlab",
-        "--no-browser",
-        "--allow-root",
-        "--ip=127.0.0.1",
-        "--port=0",
-    ]
-    command += [f"--ServerApp.root_dir={folder}", f"--IdentityProvider.token={token}"]
+    options = {
+        "ip": "127.0.0.1",
+        "port": "0",
+        "ServerApp.root_dir": str(folder),
+        "IdentityProvider.token": token,
+        "LabApp.expose_app_in_browser": "True",  # for CONNECTED
+    }
+    command = [sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root"]
+    command += [f"--{name}={value}" for name, value in options.items()]
     log = state / "server.log"
     with log.open("w") as sink:
         server = subprocess.Popen(
@@ -152,13 +168,12 @@ class NotebookPage:
         self.page = page
         page.set_default_timeout(CELL_DEADLINE)
         lab.start_kernel(name)
-        page.goto(f"{lab.url}lab/tree/{name}?token={lab.token}")
+        # An own workspace: without it JupyterLab brings back the tabs of the test before.
+        page.goto(f"{lab.url}lab/workspaces/{Path(name).stem}/tree/{name}?token={lab.token}")
         self.panel = page.locator(".jp-NotebookPanel:visible")
         expect(self.panel.locator(".jp-CodeCell").first).to_be_visible(timeout=CELL_DEADLINE)
-        # The kernel is ready when its sign says Idle; running before that would lose the request.
-        expect(page.locator(".jp-Notebook-ExecutionIndicator[data-status=idle]:visible")).to_be_visible(
-            timeout=CELL_DEADLINE
-        )
+        # Its sign says Idle before it is connected, and running then asks which kernel to take.
+        page.wait_for_function(CONNECTED)
 
     def run_all(self) -> None:
         """Menu Run, item Run All Cells."""
@@ -182,6 +197,14 @@ class NotebookPage:
         expect(self.cell(number).locator(".jp-InputPrompt")).to_have_text(
             re.compile(r"^\[\d+\]:$"), timeout=CELL_DEADLINE
         )
+
+    def press_until(self, wanted: Locator, key: str, times: int = 40) -> None:
+        """Press `key` until `wanted` has the focus, as a person without a mouse does."""
+        for _ in range(times):
+            self.page.keyboard.press(key)
+            if wanted.evaluate("element => element === document.activeElement"):
+                return
+        raise AssertionError(f"{key}, {times} times, never reached it")
 
     def save(self) -> None:
         """Ctrl+S, until JupyterLab says that nothing is unsaved."""
