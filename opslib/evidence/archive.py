@@ -16,6 +16,7 @@ from opslib.evidence.runfile import INTERRUPTED, RUNNING, RunFile
 from opslib.evidence.storage import spools, write_atomically
 from opslib.records import journal, model
 
+UNREADABLE = "unreadable"
 MARKS = ".running"  # folder under the evidence root: one file for each run that has not ended
 
 
@@ -43,11 +44,19 @@ def entries(root: Path) -> Iterator[Entry]:
         found += [path.parent for path in spool.glob(f"*/{runfile.FILE}")]
     seen: set[str] = set()
     # A spooled run has two descriptions: the one that was cut off at home and the whole one in the spool.
-    read = [Entry(runfile.read(folder), folder) for folder in found]
+    read = [Entry(_about(folder), folder) for folder in found]
     for entry in sorted(read, key=lambda each: (each.about.run, each.about.outcome != RUNNING), reverse=True):
         if entry.about.run not in seen:
             seen.add(entry.about.run)
             yield entry
+
+
+def _about(folder: Path) -> RunFile:
+    """The run's description; one that cannot be read is a run all the same."""
+    try:
+        return runfile.read(folder)
+    except EvidenceError as error:
+        return RunFile(run=folder.name[-26:], runbook="", outcome=UNREADABLE, cause=str(error))
 
 
 def find(root: Path, prefix: str) -> Entry:

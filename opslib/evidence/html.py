@@ -16,7 +16,7 @@ from opslib.evidence.runfile import RunFile
 
 TEMPLATES = Path(__file__).parent / "template"
 GOOD = ("healthy", "mitigated")
-BAD = ("failed", "not mitigated", "interrupted")
+BAD = ("failed", "not mitigated", "interrupted", "unreadable")
 FACES = ("image/png", "image/jpeg", "image/svg+xml", "text/html", "text/markdown", "text/plain")
 
 _lock = threading.Lock()
