@@ -67,7 +67,7 @@ class Platform:
         config_maps = self.informers.of(CONFIGMAPS)
         metrics = GatewayMetrics()
         self.network = Network(self.informers)
-        self.manager = Manager(self.client, self.informers, clock)
+        self.manager = Manager(self.client, self.informers, clock, state)
         images = Registry(Stores(state), metrics, lambda space, name: config_maps.get(f"{space}/{name}"))
         self.kubelet = Kubelet(
             self.client,

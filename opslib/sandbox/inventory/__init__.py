@@ -6,7 +6,7 @@ import datetime as dt
 from collections.abc import Sequence
 from pathlib import Path
 
-from opslib.sandbox.inventory import access, components, crds, gitops, nodes, services
+from opslib.sandbox.inventory import access, components, crds, gitops, nodes, pods, services
 from opslib.sandbox.inventory.build import Manifest
 from opslib.sandbox.inventory.names import SERVICES, Service, select
 
@@ -42,6 +42,7 @@ def objects(
     made += [*components.ingress_nginx(now), *components.monitoring(now)]
     made += [*components.argocd(now), *components.cert_manager(now)]
     made += [*crds.certificates(now), *crds.mesh(now)]
+    made += pods.running([one for one in made if one["kind"] == "ReplicaSet"])
     desired = gitops.track(made)
     made.append(gitops.application(now, desired))
     if state is not None:

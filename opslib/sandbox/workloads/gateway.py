@@ -16,6 +16,7 @@ from opslib.sandbox.workloads.protocol import Container, ExecResult, Exit, HttpA
 
 CAPACITY = 8.0  # proxied requests a real second that one pod can take
 HEALTH_EVERY = 30.0  # platform seconds between two rounds of backend checks
+TAKEN_OVER = 600.0  # platform seconds: older than this at its first health check means taken over
 WINDOW_ROLLS = 360.0  # platform seconds until the rate limiter first rolls its window
 PATIENCE = 30.0  # seconds that the gateway waits for a backend before it answers 504
 PUBLIC = ("/api/v1/auth/login", "/api/v1/inventory/", "/api/v1/pricing/", "/api/v1/airports/", "/api/v1/cms/")
@@ -145,6 +146,10 @@ class Gateway:
     def _poll(self, c: Container) -> dict[str, bool]:
         """The state of every backend, asked for anew when the last round is 30 platform seconds old."""
         life, now = self._lives.of(c), node.age(c)
+        if not life.health and now > TAKEN_OVER:
+            # it ran before the sandbox process did: it still knows what it last saw, and asks again soon
+            life.health = dict.fromkeys(self._urls(c), True)
+            life.checked = now + max(0.0, 2.0 / c.clock.scaled(1.0) - HEALTH_EVERY)
         if now - life.checked >= HEALTH_EVERY or not life.health:
             life.checked = now
             before, life.health = life.health, {}
