@@ -9,12 +9,16 @@ from pathlib import Path
 
 from opslib.sandbox.client import Client
 from opslib.sandbox.clock import Clock
+from opslib.sandbox.controllers.argocd import ArgoController
 from opslib.sandbox.controllers.deployment import DeploymentController
+from opslib.sandbox.controllers.disruption import DisruptionController
 from opslib.sandbox.controllers.endpoints import EndpointsController, EndpointSliceController
 from opslib.sandbox.controllers.events import EventSink, Recorder
+from opslib.sandbox.controllers.job import JobController
 from opslib.sandbox.controllers.replicaset import ReplicaSetController
 from opslib.sandbox.controllers.runtime import Context, Controller
 from opslib.sandbox.controllers.scheduler import Scheduler
+from opslib.sandbox.controllers.statefulset import StatefulSetController
 from opslib.sandbox.informer import Informers
 
 CONTROLLERS: tuple[type[Controller], ...] = (
@@ -23,6 +27,9 @@ CONTROLLERS: tuple[type[Controller], ...] = (
     Scheduler,
     EndpointsController,
     EndpointSliceController,
+    StatefulSetController,
+    JobController,
+    DisruptionController,
 )
 
 
@@ -41,7 +48,8 @@ class Manager:
         self.recorder = Recorder(self.sink, "controller-manager")
         self.context = Context(client, informers, clock, self.recorder)
         self.controllers = [kind(self.context) for kind in (CONTROLLERS if only is None else only)]
-        self.state = state  # where the repositories that Argo CD follows are
+        if state is not None and only is None:
+            self.controllers.append(ArgoController(self.context, state))
 
     def add(self, controller: Controller) -> None:
         """Run one more controller; before `run`."""
