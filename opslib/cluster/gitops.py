@@ -58,6 +58,16 @@ def owner(item: Json, kind: str, applications: list[Json]) -> Json | None:
     return next((app for app in applications if label and app["metadata"]["name"] == label), None)
 
 
+def ignores(application: Json, kind: str, name: str, pointer: str) -> bool:
+    """Whether the Application is told to leave this field alone (spec.ignoreDifferences), so that nothing reverts it."""
+    for rule in (application.get("spec") or {}).get("ignoreDifferences") or []:
+        if rule.get("kind") in (kind, "*") and rule.get("name") in (None, "", name):
+            paths = rule.get("jsonPointers") or []
+            if any(pointer == path or pointer.startswith(f"{path}/") for path in paths):
+                return True
+    return False
+
+
 def owned(applications: list[Json]) -> dict[tuple[str, str], str]:
     """Application by (kind, name) of everything that an Application lists as its resource."""
     return {

@@ -57,7 +57,7 @@ def recent_changes(api: Api, namespace: str, hours: float) -> pd.DataFrame:
             continue
         for item in items:
             rows += _edits(item, kind.kind)
-            if kind.kind == "ConfigMap":
+            if kind.kind == "ConfigMap" and item["metadata"]["name"] != "kube-root-ca.crt":
                 rows += _birth(item, kind.kind)
     with contextlib.suppress(NotInstalled, NotPermitted):
         rows += [row for app in application_items(api) for row in _syncs(app)]
@@ -68,7 +68,16 @@ def recent_changes(api: Api, namespace: str, hours: float) -> pd.DataFrame:
 
 def _row(at: datetime, item: Json, kind: str, what: str, by: str = "", **more: Any) -> dict[str, Any]:
     name = item["metadata"]["name"]
-    return {"at": at, "kind": kind, "name": name, "what": what, "by": by, "revision": None} | more
+    return {
+        "at": at,
+        "kind": kind,
+        "name": name,
+        "what": what,
+        "by": by,
+        "revision": None,
+        "before": "",
+        "after": "",
+    } | more
 
 
 def _rollouts(item: Json, sets: list[Json]) -> Iterator[dict[str, Any]]:

@@ -17,7 +17,10 @@ BOOLS = {
     "ready", "current", "candidate", "preferred", "same_images_as_current", "paused", "terminating", "previous",
     "auto_sync", "self_heal", "prune", "failed", "schedulable", "allowed",
 }  # fmt: skip
-COUNTS = {("deployments", "ready"), ("revisions", "ready"), ("endpoints", "ready"), ("pdbs", "allowed")}
+# The same words as numbers.
+COUNTS = {
+    ("deployments", "ready"), ("revisions", "ready"), ("endpoints", "ready"), ("pdbs", "allowed"), ("hpas", "current"),
+}  # fmt: skip
 
 
 def frame(name: str, columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> pd.DataFrame:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from typing import TYPE_CHECKING, Any
@@ -12,8 +13,9 @@ from typing import TYPE_CHECKING, Any
 from opslib.cluster import access
 from opslib.cluster.changes import leases as leasing
 from opslib.cluster.changes import settling
-from opslib.cluster.changes.edits import Edit, holds, mark_of, marked, patch_of, values
+from opslib.cluster.changes.edits import Edit, holds, mark_of, marked, patch_of, value_at, values
 from opslib.cluster.client import Conflict, Invalid
+from opslib.cluster.kinds import KINDS
 from opslib.errors import (
     LeaseHeld,
     NotFound,
@@ -42,6 +44,7 @@ if TYPE_CHECKING:
 
 Json = Any
 TRIAL = Mark("dry-run", "0" * 12)
+NEEDS_SECONDS = 60.0
 
 
 class KubernetesChange(Change):
@@ -142,7 +145,8 @@ class KubernetesChange(Change):
         """Make the edits in order. All guards are looked at before the first write, so that it is all or, almost
         always, nothing; the guards in each request catch what changes in between.
 
-        The receipt: {"edits": [{edit, uid, resource_version, generation}], "complete": bool}.
+        The receipt: {"edits": [{edit, uid, now, resource_version, generation}], "complete": bool}; `now` holds the written
+        fields as the API answered them.
         """
         lives = [self._checked(edit) for edit in self.edits]
         written: list[Json] = []
@@ -161,12 +165,15 @@ class KubernetesChange(Change):
                         "uid": edit.uid,
                     }
                 )
+                if edit.needs:
+                    self._await(edit)
                 done = self._write(edit, live, mark)
                 meta = done.get("metadata") or {}
                 written.append(
                     {
                         "edit": edit.to_json(),
                         "uid": edit.uid or meta.get("uid", ""),
+                        "now": {f.pointer: value_at(done, f.pointer) for f in edit.fields},
                         "resource_version": meta.get("resourceVersion", ""),
                         "generation": meta.get("generation"),
                     }
@@ -186,7 +193,10 @@ class KubernetesChange(Change):
         written = receipt.get("edits") or []
         if not written or self.undo_kind is Undo.NONE:
             return None
-        back = [Edit.from_json(entry["edit"]).inverted(entry["uid"]).to_json() for entry in reversed(written)]
+        back = [
+            Edit.from_json(entry["edit"]).inverted(entry["uid"], entry["now"]).to_json()
+            for entry in reversed(written)
+        ]
         return {
             "noun": "cluster",
             "version": 1,
@@ -240,6 +250,18 @@ class KubernetesChange(Change):
     def _changed(self, edit: Edit, why: str) -> TargetChanged:
         where = "/".join(part for part in (self.api.cluster, edit.namespace, edit.object) if part)
         return TargetChanged(why, target=where, next="observe again and confirm what it shows then")
+
+    def _await(self, edit: Edit) -> None:
+        where = KINDS["deployment"].path(edit.namespace, edit.needs)
+        end = time.monotonic() + NEEDS_SECONDS
+        while not (self.api.get(where).get("status") or {}).get("availableReplicas"):
+            if time.monotonic() > end:
+                raise OpslibError(
+                    f"no pod of {edit.needs} became available within {NEEDS_SECONDS:g} s; {edit.object} was left as it is",
+                    target=f"{self.api.cluster}/{edit.namespace}/deployment/{edit.needs}",
+                    next="see why its pods do not start, then undo this change or apply it again",
+                )
+            time.sleep(0.2)
 
     def _write(self, edit: Edit, live: Json, mark: Mark) -> Json:
         for last in (False, False, True):  # a patch guarded by the version is tried again on a fresh read

@@ -40,6 +40,7 @@ class Edit:
     uid: str = ""
     fields: tuple[Field, ...] = ()
     manifest: Json = field(default=None)  # what is created, or what is deleted
+    needs: str = ""  # a Deployment that must have an available pod before this edit is written
 
     @property
     def type(self) -> Kind:
@@ -62,10 +63,13 @@ class Edit:
         values["fields"] = tuple(Field(**f) for f in values.get("fields") or ())
         return cls(**values)
 
-    def inverted(self, uid: str) -> Edit:
-        """The edit that takes this one back; `uid` is the object's own (a created object gets it when created)."""
+    def inverted(self, uid: str, live: Json) -> Edit:
+        """The edit that takes this one back; `uid` is the object's own (a created object gets it when created).
+
+        `live` is what the API answered to this edit: its values, defaults included, are what the undo guards.
+        """
         if self.action == "patch":
-            back = tuple(Field(f.pointer, f.after, f.before) for f in self.fields)
+            back = tuple(Field(f.pointer, live[f.pointer], f.before) for f in self.fields)
             return Edit("patch", self.kind, self.namespace, self.name, uid, back)
         other = "delete" if self.action == "create" else "create"
         return Edit(other, self.kind, self.namespace, self.name, uid, (), self.manifest)
@@ -81,9 +85,9 @@ def values(edits: Sequence[Edit], side: str) -> dict[str, Json]:
                 if side == "after" and entry.shown is not None:
                     value = entry.shown
                 if value is not None:
-                    found.setdefault(edit.object, {})[entry.dotted] = value
+                    found.setdefault(edit.object, {})[entry.dotted] = bare(value)
         elif (edit.action == "create") == (side == "after"):
-            found[edit.object] = edit.manifest
+            found[edit.object] = bare(edit.manifest)
     return found
 
 
@@ -110,7 +114,14 @@ def value_at(obj: Json, path: str) -> Json:
 
 def holds(live: Json, edit: Edit, side: str) -> list[str]:
     """The dotted names of the fields that do not have their value before (or after) now."""
-    return [f.dotted for f in edit.fields if value_at(live, f.pointer) != getattr(f, side)]
+    return [f.dotted for f in edit.fields if bare(value_at(live, f.pointer)) != bare(getattr(f, side))]
+
+
+def bare(value: Json) -> Json:
+    """A value without nulls: the API adds some (a template's creationTimestamp) and takes them for absent."""
+    if isinstance(value, dict):
+        return {key: bare(inner) for key, inner in value.items() if inner is not None}
+    return [bare(inner) for inner in value] if isinstance(value, list) else value
 
 
 def patch_of(edit: Edit, live: Json, mark: Mark) -> list[dict[str, Json]]:
@@ -122,7 +133,8 @@ def patch_of(edit: Edit, live: Json, mark: Mark) -> list[dict[str, Json]]:
     operations: list[dict[str, Json]] = [_test("/metadata/uid", edit.uid or live["metadata"]["uid"])]
     for entry in edit.fields:
         if entry.before is not None:
-            operations.append(_test(entry.pointer, entry.before))
+            # Compared before, null for absent; the request itself tests for the form that the API holds.
+            operations.append(_test(entry.pointer, value_at(live, entry.pointer)))
             if entry.after is None:
                 operations.append({"op": "remove", "path": entry.pointer})
             else:

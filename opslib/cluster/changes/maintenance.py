@@ -65,7 +65,7 @@ def maintenance_mode(
         raise NotApplicable(
             f"{ingress} shows the maintenance page already", target=where, next="undo it to end it"
         )
-    pauses, follow_ups, commands = pause_for(api, [(item, "Ingress") for item in shared])
+    pauses, follow_ups, commands = pause_for(api, [(item, "Ingress", "/spec/rules") for item in shared])
     page = [
         Edit("create", manifest["kind"], namespace, manifest["metadata"]["name"], "", (), manifest)
         for manifest in _page(namespace, message, retry_after, replicas)
@@ -105,7 +105,7 @@ def _point(item: Json, hosts: set[str]) -> Edit | None:
         return None
     meta = item["metadata"]
     change = (Field("/spec/rules", before, after),)
-    return Edit("patch", "Ingress", meta["namespace"], meta["name"], meta["uid"], change)
+    return Edit("patch", "Ingress", meta["namespace"], meta["name"], meta["uid"], change, needs=NAME)
 
 
 def _page(namespace: str, message: str, retry_after: int, replicas: int) -> list[Json]:

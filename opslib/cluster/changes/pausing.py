@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from opslib.cluster.changes.change import KubernetesChange
 from opslib.cluster.changes.edits import Edit, Field
 from opslib.cluster.changes.errors import NotApplicable
-from opslib.cluster.gitops import application_items, automated, owner
+from opslib.cluster.gitops import application_items, automated, ignores, owner
 from opslib.errors import NotFound, NotInstalled
 from opslib.records.change import Risk, Target
 
@@ -29,15 +29,20 @@ def applications_or_none(api: Api) -> list[Json]:
         return []
 
 
-def pause_for(api: Api, items: list[tuple[Json, str]]) -> tuple[list[Edit], list[str], list[str]]:
-    """(edits, follow-ups, commands) that pause every Application which owns one of the (object, kind) and syncs itself."""
+def pause_for(api: Api, items: list[tuple[Json, str, str]]) -> tuple[list[Edit], list[str], list[str]]:
+    """(edits, follow-ups, commands) that pause every Application which would take one of the writes back.
+
+    `items` are (object, kind, JSON Pointer of what is written).
+    """
     applications = applications_or_none(api)
     edits: list[Edit] = []
     follow_ups: list[str] = []
     commands: list[str] = []
-    for item, kind in items:
+    for item, kind, pointer in items:
         app = owner(item, kind, applications)
-        if app is None or automated(app) is None or any(e.uid == app["metadata"]["uid"] for e in edits):
+        if app is None or automated(app) is None or ignores(app, kind, item["metadata"]["name"], pointer):
+            continue
+        if any(e.uid == app["metadata"]["uid"] for e in edits):
             continue
         edits.append(_pause(app))
         name = app["metadata"]["name"]

@@ -95,7 +95,7 @@ def rollback(api: Api, namespace: str, name: str, revision: int | None, cluster_
         owner["metadata"]["uid"],
         (Field("/spec/template", now, then),),
     )
-    pauses, follow_ups, commands = pause_for(api, [(owner, "Deployment")])
+    pauses, follow_ups, commands = pause_for(api, [(owner, "Deployment", "/spec/template")])
     title = f"Roll {name} back from revision {current} to {row['revision']}: {_change_of_image(now, then)}"
     notes = [*DEPARTS, *([PAUSE_DEPARTS] if pauses else [])]
     caveats = _caveats(now, then)

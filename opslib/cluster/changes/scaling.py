@@ -11,6 +11,8 @@ from opslib.cluster.changes.change import KubernetesChange
 from opslib.cluster.changes.edits import Edit, Field
 from opslib.cluster.changes.errors import NotApplicable
 from opslib.cluster.changes.leases import lease_name
+from opslib.cluster.changes.pausing import DEPARTS as PAUSE_DEPARTS
+from opslib.cluster.changes.pausing import pause_for
 from opslib.cluster.kinds import KINDS
 from opslib.records.change import Risk, Target
 
@@ -41,6 +43,7 @@ def scale_many(
     commands: list[str] = []
     says: list[str] = []
     first: Json = None
+    owned: list[tuple[Json, str, str]] = []
     for name, replicas in wanted.items():
         owner = workloads.deployment(api, namespace, name)
         first = first or owner
@@ -48,6 +51,7 @@ def scale_many(
         if not found:
             continue
         edits += found
+        owned += _reverted(owner, hpa_for(autoscalers, name), found)
         waits.append({"for": "replicas", "namespace": namespace, "name": name, "replicas": replicas})
         commands += [_command(edit) for edit in found]
         available = (owner.get("status") or {}).get("availableReplicas", 0)
@@ -56,6 +60,9 @@ def scale_many(
         raise NotApplicable(
             f"{', '.join(wanted)}: as many replicas as asked for already", target=f"{api.cluster}/{namespace}"
         )
+    pauses, follow_ups, first_commands = pause_for(api, owned)
+    if any(e.kind == "HorizontalPodAutoscaler" for e in edits):
+        follow_ups.append("put the autoscaler's minimum back when the incident is over (opslib undo)")
     single = len(wanted) == 1
     names = list(wanted)
     down = any(
@@ -75,15 +82,13 @@ def scale_many(
             f"deployment/{names[0]}" if single else "deployments/" + "+".join(sorted(names)),
             first["metadata"]["uid"] if single else "",
         ),
-        edits=edits,
+        edits=[*pauses, *edits],
         risk=Risk("medium" if down else "low", f"Replicas: {'; '.join(says)}.", touches),
         waits=waits,
         leased=[(namespace, lease_name(f"deployment/{name}")) for name in names],
-        commands=commands,
-        follow_ups=["put the autoscaler's minimum back when the incident is over (opslib undo)"]
-        if any(e.kind == "HorizontalPodAutoscaler" for e in edits)
-        else [],
-        departs=DEPARTS,
+        commands=[*first_commands, *commands],
+        follow_ups=follow_ups,
+        departs=[*DEPARTS, *([PAUSE_DEPARTS] if pauses else [])],
     )
 
 
@@ -130,6 +135,12 @@ def _edits(
     if now == 0:
         found.append(own(replicas))
     return found
+
+
+def _reverted(owner: Json, autoscaler: Json | None, edits: list[Edit]) -> list[tuple[Json, str, str]]:
+    """What of these writes Argo CD might put back: (object, kind, pointer)."""
+    objects = {"Deployment": owner, "HorizontalPodAutoscaler": autoscaler}
+    return [(objects[edit.kind], edit.kind, change.pointer) for edit in edits for change in edit.fields]
 
 
 def _command(edit: Edit) -> str:
