@@ -14,7 +14,9 @@ from opslib.sandbox.controllers.deployment import DeploymentController
 from opslib.sandbox.controllers.disruption import DisruptionController
 from opslib.sandbox.controllers.endpoints import EndpointsController, EndpointSliceController
 from opslib.sandbox.controllers.events import EventSink, Recorder
+from opslib.sandbox.controllers.hpa import HpaController
 from opslib.sandbox.controllers.job import JobController
+from opslib.sandbox.controllers.node import NodeController, TaintEvictionController
 from opslib.sandbox.controllers.replicaset import ReplicaSetController
 from opslib.sandbox.controllers.runtime import Context, Controller
 from opslib.sandbox.controllers.scheduler import Scheduler
@@ -30,6 +32,9 @@ CONTROLLERS: tuple[type[Controller], ...] = (
     StatefulSetController,
     JobController,
     DisruptionController,
+    HpaController,
+    NodeController,
+    TaintEvictionController,
 )
 
 

@@ -17,6 +17,7 @@ from pathlib import Path
 from opslib.sandbox.client import NODES, PODS, Client, Manifest
 from opslib.sandbox.clock import Clock
 from opslib.sandbox.controllers.events import Recorder
+from opslib.sandbox.controllers.node import is_away
 from opslib.sandbox.controllers.objects import quantity
 from opslib.sandbox.informer import Informers
 from opslib.sandbox.kubelet.container import ContainerInstance
@@ -27,7 +28,6 @@ from opslib.sandbox.workloads.protocol import Exit, Images, ServiceDirectory, Us
 
 log = logging.getLogger(__name__)
 
-AWAY = "sandbox.opslib/kubelet"  # node annotation; value "stopped"
 SAMPLE_SECONDS = 15.0  # platform seconds; metrics-server's resolution
 OOM_EXIT = 137
 
@@ -109,7 +109,7 @@ class Kubelet:
     def away(self, node: str) -> bool:
         """Whether a node's machine is away (its annotation says so, or the node does not exist)."""
         obj = self.nodes.get(node)
-        return obj is None or (obj["metadata"].get("annotations") or {}).get(AWAY) == "stopped"
+        return obj is None or is_away(obj)
 
     # lookups --------------------------------------------------------------------------------------------
 
@@ -178,13 +178,13 @@ class Kubelet:
 
     def _node_changed(self, old: Manifest | None, new: Manifest | None) -> None:
         node = (new or old or {})["metadata"]["name"]
-        was_away = old is None or (old["metadata"].get("annotations") or {}).get(AWAY) == "stopped"
-        is_away = self.away(node)
-        if was_away == is_away and old is not None:
+        was = old is None or is_away(old)
+        now_away = self.away(node)
+        if was == now_away and old is not None:
             return
         for pod in self.pods.all():
             if pod["spec"].get("nodeName") == node:
-                if is_away:
+                if now_away:
                     self._drop(pod["metadata"]["uid"], keep_logs=True)
                 elif pod["metadata"]["uid"] not in self.workers:
                     self._pod_changed(None, pod)
