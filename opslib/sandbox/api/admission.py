@@ -230,8 +230,8 @@ def usage(resource: StorageKey, obj: Json) -> dict[str, Decimal]:
         storage = ((spec.get("resources") or {}).get("requests") or {}).get("storage")
         if storage:
             used["requests.storage"] = parse(storage)
-            if name := spec.get("storageClassName"):
-                used[f"{name}.storageclass.storage.k8s.io/requests.storage"] = parse(storage)
+            if storage_class := spec.get("storageClassName"):
+                used[f"{storage_class}.storageclass.storage.k8s.io/requests.storage"] = parse(storage)
     if resource == ("", "services"):
         if spec.get("type") == "LoadBalancer":
             used["services.loadbalancers"] = Decimal(1)

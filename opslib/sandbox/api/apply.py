@@ -213,7 +213,12 @@ def track(
     if touched and mine:
         result.append(_entry(resource, manager or "unknown", "Update", mine, subresource))
     if result:
-        obj["metadata"]["managedFields"] = result
+        obj["metadata"]["managedFields"] = sorted(result, key=_order)
+
+
+def _order(entry: Json) -> tuple[bool, str, str]:
+    # Apply before Update, then by time (fieldmanager's sortEncodedManagedFields)
+    return entry.get("operation") != "Apply", str(entry.get("time", "")), str(entry.get("manager", ""))
 
 
 class ServerSideApply:
@@ -247,7 +252,7 @@ class ServerSideApply:
         conflicts = [(entry, sorted(paths & differing)) for entry, paths in others if paths & differing]
         if conflicts and not force:
             raise _conflict(conflicts)
-        merged = self._merge(self.schemas.root(resource), live, config)
+        merged: Json = self._merge(self.schemas.root(resource), live, config)
         merged["metadata"] = {
             **merged["metadata"],
             **{k: live["metadata"][k] for k in _SYSTEM if k in live["metadata"]},
@@ -268,7 +273,7 @@ class ServerSideApply:
         )
         if before and before.get("fieldsV1") == mine["fieldsV1"] and merged == live:
             mine["time"] = before.get("time", mine["time"])
-        merged["metadata"]["managedFields"] = [*result, mine]
+        merged["metadata"]["managedFields"] = sorted([*result, mine], key=_order)
         return merged
 
     def _merge(self, schema: Json | None, live: Any, config: Any) -> Any:

@@ -28,8 +28,9 @@ _EVERYONE_PATHS = (
     "/openapi",
     "/openapi/*",
     "/readyz",
+    "/version",
+    "/version/",
 )
-_EVERYONE_PATHS += ("/version", "/version/")
 _EVERYONE = (
     ("authorization.k8s.io", ("selfsubjectaccessreviews", "selfsubjectrulesreviews")),
     ("authentication.k8s.io", ("selfsubjectreviews",)),

@@ -239,7 +239,8 @@ def _budget(o: Json, now: datetime) -> list[Any]:
 def _quota(o: Json, now: datetime) -> list[Any]:
     status = _status(o)
     hard, used = status.get("hard") or {}, status.get("used") or {}
-    limits, requests = [], []
+    limits: list[str] = []
+    requests: list[str] = []
     for name in sorted(hard):
         (limits if "limits" in name else requests).append(f"{name}: {used.get(name, 0)}/{hard[name]}")
     return [_name(o), ", ".join(requests), ", ".join(limits), _age(o, now)]

@@ -111,7 +111,7 @@ def _same_metric(spec: Json, status: Json) -> bool:
         return False
 
     def name(metric: Json) -> Any:
-        inner = next((v for k, v in metric.items() if k != "type"), {}) or {}
+        inner: Json = next((v for k, v in metric.items() if k != "type"), {}) or {}
         return inner.get("name") or (inner.get("metric") or {}).get("name")
 
     return bool(name(spec) == name(status))

@@ -315,7 +315,7 @@ class Objects:
         ):
             resource = self.registry.find("", "v1", kind)
             assert resource is not None
-            if not self.store.get(("", kind), name, str(body["metadata"]["name"])):  # type: ignore[index]
+            if not self.store.get(("", kind), name, str(body["metadata"]["name"])):
                 self.create(resource, name, body, options)
 
     root_ca = ""

@@ -68,8 +68,9 @@ def import_objects(server: ApiServer, items: Any) -> Json:
         raise bad_request("a list of objects is expected")
     for item in items:
         _import(server, item)
-    for (_, name), _entry in server.store.items(("", "namespaces")):
-        server.objects.populate_namespace(name)
+    for (_, name), entry in server.store.items(("", "namespaces")):
+        if not entry.obj["metadata"].get("deletionTimestamp"):
+            server.objects.populate_namespace(name)
     return {"imported": len(items), "resourceVersion": str(server.store.rv)}
 
 

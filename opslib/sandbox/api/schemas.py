@@ -56,7 +56,7 @@ class Schemas:
 
     @cached_property
     def _by_gvk(self) -> dict[tuple[str, str, str], str]:
-        found = {}
+        found: dict[tuple[str, str, str], str] = {}
         for name, schema in self.definitions.items():
             for gvk in schema.get("x-kubernetes-group-version-kind", ()):
                 found.setdefault((gvk["group"], gvk["version"], gvk["kind"]), name)

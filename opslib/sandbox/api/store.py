@@ -157,7 +157,8 @@ class Store:
             self._uids[new.obj["metadata"].get("uid", "")] = place
 
     def _record(self, change: Change) -> None:
-        new, old = change.new and change.new.data, change.old and change.old.data
+        new = change.new.data if change.new else None
+        old = change.old.data if change.old else None
         self._history.append(Logged(change.rv, change.key, change.where, new, old))
         if len(self._history) > HISTORY:
             gone = self._history.popleft()

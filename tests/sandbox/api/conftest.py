@@ -118,11 +118,10 @@ class Cluster:
         )
 
     def watch(self, path: str, **query: Any) -> Iterator[dict[str, Any]]:
-        """Events of a watch, until the server ends it."""
+        """Events of a watch that is open when this returns, until the server ends it."""
         answer = self.request("GET", path, params={"watch": "true", **query}, stream=True, timeout=60)
         assert answer.status_code == 200, answer.text
-        for line in answer.iter_lines():
-            yield json.loads(line)
+        return (json.loads(line) for line in answer.iter_lines())
 
     def namespace(self, name: str) -> str:
         self.ok("POST", "/api/v1/namespaces", {"metadata": {"name": name}})
