@@ -14,14 +14,19 @@ from tests.browser.lab import BROWSERS, Lab, NotebookPage, browser_path, chromiu
 ROOT = Path(__file__).resolve().parents[2]
 
 
-@pytest.fixture(scope="session")
-def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
-    """A JupyterLab over an empty folder."""
+def require_browser() -> None:
+    """Skip, or fail where OPSLIB_REQUIRE_BROWSER is set, when there is no browser."""
     if browser_path() is None:
         reason = f"no browser on PATH (looked for {', '.join(BROWSERS)}). Next: apt-get install chromium"
         if os.environ.get("OPSLIB_REQUIRE_BROWSER"):
             pytest.fail(reason)
         pytest.skip(reason)
+
+
+@pytest.fixture(scope="session")
+def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
+    """A JupyterLab over an empty folder."""
+    require_browser()
     folder, state = tmp_path_factory.mktemp("notebooks"), tmp_path_factory.mktemp("jupyter")
     environ = {"OPSLIB_EVIDENCE": str(folder / "evidence"), "PYTHONPATH": str(ROOT)}
     with jupyterlab(folder, state, environ) as running:
@@ -29,8 +34,9 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
 
 
 @pytest.fixture(scope="session")
-def browser(lab: Lab) -> Iterator[Browser]:
+def browser() -> Iterator[Browser]:
     """One headless browser."""
+    require_browser()
     with chromium() as running:
         yield running
 
