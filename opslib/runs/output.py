@@ -18,6 +18,7 @@ from opslib.records.redact import Redactor
 # After these, a stream's next piece becomes an output of its own (or the cell is over): what is held must
 # go out first.
 _ENDS_STREAM = {"display_data", "execute_result", "error", "execute_input", "clear_output", "input_request"}
+PATIENCE = 1.0  # seconds an incomplete line is held back
 _MARK = "_opslib_redactor"
 
 
@@ -51,6 +52,7 @@ class _Gate:
         self._session = session
         self._lock = threading.RLock()
         self._held: dict[str, tuple[str, Any, dict[str, Any]]] = {}
+        self._timer: threading.Timer | None = None
 
     def send(self, stream: Any, msg_or_type: Any, *args: Any, **kwargs: Any) -> Any:
         """Session.send, with every secret masked."""
@@ -73,6 +75,28 @@ class _Gate:
             message["content"] = {**message["content"], "text": self.redactor.text(text)}
             self._send(stream, message, **kwargs)
 
+    def _patience(self) -> None:
+        """A line that stays incomplete is shown after a while, but for what may be the beginning of a known secret."""
+        with self._lock:
+            self._timer = None
+            held, self._held = self._held, {}
+            for name, (text, stream, message) in held.items():
+                send, hold = self.redactor.split(text, by_line=False)
+                kwargs = message["_kwargs"]
+                if hold:
+                    self._hold(name, hold, stream, message)
+                if send:
+                    content = {**message["content"], "text": send}
+                    fresh = self._session.msg("stream", content, parent=message.get("parent_header"))
+                    self._send(stream, fresh, **kwargs)
+
+    def _hold(self, name: str, text: str, stream: Any, message: dict[str, Any]) -> None:
+        self._held[name] = (text, stream, message)
+        if self._timer is None:
+            self._timer = threading.Timer(PATIENCE, self._patience)
+            self._timer.daemon = True
+            self._timer.start()
+
     def _message(self, msg_or_type: Any, args: Any, kwargs: Any) -> tuple[dict[str, Any], dict[str, Any]]:
         """The message itself and the keywords that are left for Session.send."""
         names = ("content", "parent", "ident", "buffers", "track", "header", "metadata")
@@ -89,7 +113,7 @@ class _Gate:
         before = self._held.pop(name, ("",))[0]
         send, hold = self.redactor.split(before + message["content"]["text"])
         if hold:
-            self._held[name] = (hold, stream, {**message, "_kwargs": kwargs})
+            self._hold(name, hold, stream, {**message, "_kwargs": kwargs})
         if not send:
             return message
         content = {**message["content"], "text": send}
