@@ -12,6 +12,7 @@ import typer
 
 if TYPE_CHECKING:
     from opslib.sandbox import lifecycle
+    from opslib.sandbox.faults import Fault
 
 app = typer.Typer(
     name="sandbox",
@@ -190,3 +191,92 @@ def restore(
         with sandbox.lock():
             snapshots.restore(snapshots.require(sandbox), label)
         _say(f"the sandbox {name} is as it was in [bold]{label}[/bold]")
+
+
+@app.command()
+def faults(
+    fault: Annotated[
+        str, typer.Argument(metavar="[FAULT]", help="Tell more about one.", show_default=False)
+    ] = "",
+    name: Name = "default",
+    as_json: Json = False,
+) -> None:
+    """List what can break; with a name, tell what that fault is, what a responder sees, and what heals it."""
+    from dataclasses import asdict
+
+    from opslib.sandbox import faults as menu
+    from opslib.sandbox.state import Sandbox
+
+    with _explained():
+        found = [menu.find(fault)] if fault else menu.menu()
+        there = set(menu.active(Sandbox(name)))
+    if as_json:
+        told = [{**asdict(one), "active": one.name in there} for one in found]
+        sys.stdout.write(json.dumps(told, indent=1) + "\n")
+    elif fault:
+        _tell(found[0], fault in there)
+    else:
+        _menu(found, there)
+
+
+def _menu(found: list[Fault], there: set[str]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False)
+    for heading in ("fault", "", "what happens"):
+        table.add_column(heading)
+    for one in found:
+        table.add_row(one.name, "[red]there[/red]" if one.name in there else "", _escape(one.summary))
+    Console().print(table)
+
+
+def _tell(fault: Fault, there: bool) -> None:
+    from rich.console import Console
+
+    console = Console(highlight=False)
+    console.print(
+        f"[bold]{fault.name}[/bold]{' [red](there)[/red]' if there else ''}: {_escape(fault.summary)}"
+    )
+    if fault.story:
+        console.print(f"\n{_escape(fault.story)}")
+    console.print("\nWhat a responder sees:")
+    for seen in fault.seen:
+        console.print(f"  $ {_escape(seen.run)}\n      … {_escape(seen.shows)} …")
+    console.print(f"\nWhat heals it: {_escape(fault.heals)}")
+
+
+@app.command("break")
+def break_(
+    wanted: Annotated[
+        list[str], typer.Argument(metavar="FAULT...", help="One or more of `opslib sandbox faults`.")
+    ],
+    name: Name = "default",
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress lines.")] = False,
+) -> None:
+    """Break a sandbox, and wait until the symptom is there. Several faults are played one after the other."""
+    import asyncio
+
+    from opslib.sandbox import faults as menu
+    from opslib.sandbox.state import Sandbox
+
+    with _explained():
+        asyncio.run(menu.break_(Sandbox(name), wanted, _progress(quiet)))
+        _say(f"broken: [bold]{', '.join(wanted)}[/bold]. Next: look, or [bold]opslib sandbox heal[/bold].")
+
+
+@app.command()
+def heal(
+    fault: Annotated[str, typer.Argument(metavar="[FAULT]", help="Only this one.")] = "all",
+    name: Name = "default",
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress lines.")] = False,
+) -> None:
+    """Mend a sandbox: it is then as it was when it first came up."""
+    import asyncio
+
+    from opslib.sandbox import faults as menu
+    from opslib.sandbox.state import Sandbox
+
+    with _explained():
+        healed = asyncio.run(menu.heal(Sandbox(name), fault, _progress(quiet)))
+        _say(f"healed: [bold]{', '.join(healed) or 'there was no fault; it is healthy'}[/bold]")

@@ -34,6 +34,8 @@ save ""
 repl-diskless-sync yes
 repl-diskless-sync-delay 0
 daemonize no
+# Its title would be written over its environment, by which `down` finds it.
+set-proc-title no
 """
 
 
