@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
@@ -37,6 +38,7 @@ TOLD = {
     "ResourceQuota": {"f:hard": "limits"},
     "Deployment": {"f:replicas": "replicas", "f:paused": "pause"},
 }
+SCALED_UP = re.compile(r"Scaled up replica set (\S+) (?:from 0 )?to \d+")
 OTHERS = ("configmap", "statefulset", "horizontalpodautoscaler", "ingress", "service", "resourcequota")
 
 
@@ -45,9 +47,10 @@ def recent_changes(api: Api, namespace: str, hours: float) -> pd.DataFrame:
     since = datetime.now(UTC) - timedelta(hours=hours)
     deployments = api.items(KINDS["deployment"].path(namespace))
     sets = api.items(KINDS["replicaset"].path(namespace))
+    returns = _scale_ups(api, namespace)
     rows: list[dict[str, Any]] = []
     for item in deployments:
-        rows += _rollouts(item, [rs for rs in sets if controls(item, rs)])
+        rows += _rollouts(item, [rs for rs in sets if controls(item, rs)], returns)
         rows += _edits(item, "Deployment")
     for name in OTHERS:
         kind = KINDS[name]
@@ -80,7 +83,22 @@ def _row(at: datetime, item: Json, kind: str, what: str, by: str = "", **more: A
     } | more
 
 
-def _rollouts(item: Json, sets: list[Json]) -> Iterator[dict[str, Any]]:
+def _scale_ups(api: Api, namespace: str) -> dict[str, datetime]:
+    """When a ReplicaSet was last scaled up from nothing, by the Deployment controller's own events (kept an hour)."""
+    found: dict[str, datetime] = {}
+    try:
+        items = api.items(KINDS["event"].path(namespace), fieldSelector="reason=ScalingReplicaSet")
+    except NotPermitted:
+        return {}
+    for item in items:
+        match = SCALED_UP.match(item.get("message", ""))
+        at = parse_time(item.get("lastTimestamp") or item.get("eventTime"))
+        if match and at and at > found.get(match[1], datetime.min.replace(tzinfo=UTC)):
+            found[match[1]] = at
+    return found
+
+
+def _rollouts(item: Json, sets: list[Json], returns: dict[str, datetime]) -> Iterator[dict[str, Any]]:
     ordered = sorted(sets, key=revision_of)
     writers = list(_writers(item, {"f:template": "pod template"}))
     current = current_revision(item, ordered)
@@ -94,11 +112,14 @@ def _rollouts(item: Json, sets: list[Json]) -> Iterator[dict[str, Any]]:
         history, number = _earlier(rs), revision_of(rs)
         first = history[0] if history else number
         yield _rollout(item, rs, by_number.get(first - 1), first, born, _by(writers, born))
-        if history and number == current:
-            # The controller reuses the old ReplicaSet: only the Deployment tells when it came back.
+        if not history:
+            continue
+        # The controller reuses the old ReplicaSet: its event, or for the current one the Deployment, tells when it came back.
+        at, by = returns.get(rs["metadata"]["name"]), ""
+        if at is None and number == current:
             at, by = max(writers, default=(_progressed(item), ""))
-            if at is not None and at > born:
-                yield _rollout(item, rs, by_number.get(number - 1), number, at, by, back=True)
+        if at is not None and (at - born).total_seconds() > 2:
+            yield _rollout(item, rs, by_number.get(number - 1), number, at, by or _by(writers, at), back=True)
 
 
 def _rollout(

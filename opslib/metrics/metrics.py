@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -57,7 +57,7 @@ class Metrics:
             query=promql,
             start=(end - timedelta(minutes=minutes)).timestamp(),
             end=end.timestamp(),
-            step=f"{step:g}s",
+            step=f"{step:g}",
         )
         rows = []
         for series in data["result"]:
@@ -113,19 +113,22 @@ class Metrics:
         # A window of four steps smooths; never shorter than Prometheus can rate with a slow scrape.
         span = _span(max(4 * step, 15.0))
 
-        def both(wanted: str) -> str:
-            return _either(EDGE, self.namespace, service, lambda s: f"sum(rate({s}[{span}]))", wanted)
-
-        total = self.query_range(both(""), minutes, step)
-        errors = self.query_range(both('status=~"5.."'), minutes, step)
-        failing = dict(zip(errors["at"], errors["value"], strict=True))
+        # One query: two would be evaluated at different moments, and their points would not meet.
+        query = _either(EDGE, self.namespace, service, lambda s: f"sum by (status) (rate({s}[{span}]))")
+        total: dict[datetime, float] = {}
+        failing: dict[datetime, float] = {}
+        for row in self.query_range(query, minutes, step).to_dict("records"):
+            at, value = row["at"], row["value"]
+            total[at] = total.get(at, 0.0) + value
+            if row["labels"].get("status", "").startswith("5"):
+                failing[at] = failing.get(at, 0.0) + value
         rows = [
             {
                 "at": at,
                 "requests_per_second": value,
                 "error_ratio": min(1.0, failing.get(at, 0.0) / value) if value > 0 else math.nan,
             }
-            for at, value in zip(total["at"], total["value"], strict=True)
+            for at, value in sorted(total.items())
         ]
         return frame("error_series", COLUMNS["error_series"], rows)
 
@@ -260,16 +263,15 @@ class Metrics:
         return groups
 
 
-def _either(metric: str, namespace: str, service: str, form: Json, more: str = "") -> str:
+def _either(metric: str, namespace: str, service: str, form: Callable[[str], str]) -> str:
     """A query over the controller's own labels or, where the scrape renamed them, over exported_*.
 
     Source: Prometheus' honor_labels: a ServiceMonitor without it keeps the controller's labels as exported_namespace and
     exported_service.
     """
-    tail = f",{more}" if more else ""
     names = (_quoted(namespace), _quoted(service))
-    own = form(f'{metric}{{namespace="{names[0]}",service="{names[1]}"{tail}}}')
-    exported = form(f'{metric}{{exported_namespace="{names[0]}",exported_service="{names[1]}"{tail}}}')
+    own = form(f'{metric}{{namespace="{names[0]}",service="{names[1]}"}}')
+    exported = form(f'{metric}{{exported_namespace="{names[0]}",exported_service="{names[1]}"}}')
     return f"{own} or {exported}"
 
 

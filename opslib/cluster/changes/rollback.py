@@ -171,7 +171,7 @@ def _change_of_image(now: Json, then: Json) -> str:
 def _caveats(now: Json, then: Json) -> str:
     """What an undo does not bring back: the contents of referenced settings."""
     paths = [p for p in compare(now, then) if "checksum/config" in p]
-    return " The release changed its ConfigMap too (checksum/config): that is not undone." if paths else ""
+    return " Their checksum/config differs: a change of the ConfigMap is not undone." if paths else ""
 
 
 def rollout_risk(owner: Json, more: str = "") -> Risk:
