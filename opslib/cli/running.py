@@ -138,11 +138,10 @@ def print_verdict(result: Result) -> None:
     about = result.about
     console = Console(highlight=False, soft_wrap=False)
     colour = TONES[tone(about.outcome)]
-    lines = [f"[bold]{escape(about.title)}[/bold]"]
-    if about.cause:
+    # The summary of a run that came to its own end says all of it; of another one, what ended it is said.
+    lines = [escape(about.summary)] if about.summary else [f"[bold]{escape(about.title)}[/bold]"]
+    if about.cause and not about.summary:
         lines.append(escape(about.cause))
-    if about.summary:
-        lines += ["", escape(about.summary)]
     console.print(
         Panel(
             "\n".join(lines), title=f"[bold]{about.outcome}[/bold]", border_style=colour, title_align="left"

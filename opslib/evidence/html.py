@@ -13,6 +13,7 @@ from typing import Any
 from opslib.errors import EvidenceError
 from opslib.evidence.inert import inert
 from opslib.evidence.runfile import RunFile
+from opslib.records.model import MIME, Kind
 
 TEMPLATES = Path(__file__).parent / "template"
 GOOD = ("healthy", "mitigated")
@@ -39,10 +40,12 @@ def page(notebook: bytes, about: RunFile) -> str:
 
     try:
         nb = nbformat.from_dict(_joined(json.loads(notebook)))
+        verdict = _take_verdict(nb, about)
         body, _ = _export().from_notebook_node(
             nb,
             resources={
                 "about": about,
+                "verdict": verdict,
                 "facts": _facts(about),
                 "tone": tone(about.outcome),
                 "style": (TEMPLATES / "report" / "style.css").read_text(encoding="utf-8"),
@@ -78,6 +81,17 @@ def _export() -> Any:
                 default_preprocessors=[],
             )
         return _exporter
+
+
+def _take_verdict(nb: Any, about: RunFile) -> Any:
+    """The run's own verdict, moved to the head of the page; None when it does not tell how the run ended."""
+    for cell in nb.cells:
+        for output in cell.get("outputs", []):
+            record = output.get("data", {}).get(MIME, {})
+            if record.get("kind") == Kind.RUN and record.get("outcome") == about.outcome:
+                cell.outputs.remove(output)
+                return output
+    return None
 
 
 def _face(output: Mapping[str, Any]) -> str:

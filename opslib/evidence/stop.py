@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 
-class Stop(Exception):  # noqa: N818 - it ends a run, and is not always an error
+class Stop(Exception):
     """The run stopped: `kind` is timeout, signal, kernel or engine; `says` is one sentence for people."""
 
     def __init__(self, kind: str, says: str, *, signal: int = 0, details: str = "") -> None:
