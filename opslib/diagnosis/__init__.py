@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from opslib.diagnosis.causes import DOWN, failed_share, failing_since, service_down
 from opslib.diagnosis.options import ways_out
-from opslib.diagnosis.seen import Seen, together
+from opslib.diagnosis.seen import Seen, by_deployment
 from opslib.diagnosis.troubles import Kind, Trouble, in_trouble, troubles
 
 __all__ = [
@@ -12,11 +12,11 @@ __all__ = [
     "Kind",
     "Seen",
     "Trouble",
+    "by_deployment",
     "failed_share",
     "failing_since",
     "in_trouble",
     "service_down",
-    "together",
     "troubles",
     "ways_out",
 ]

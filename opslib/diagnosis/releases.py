@@ -27,7 +27,12 @@ class Release:
     @property
     def says(self) -> str:
         """One sentence: when, what, from what to what."""
-        change = f"{self.before} → {self.after}" if self.before != self.after else f"same image {self.after}"
+        if not self.before:
+            change = f"{self.after}; what it replaced is no longer kept"
+        else:
+            change = (
+                f"{self.before} → {self.after}" if self.before != self.after else f"same image {self.after}"
+            )
         return f"{self.deployment} rolled out revision {self.revision} at {self.at:%H:%M:%S}Z ({change})"
 
 

@@ -54,10 +54,14 @@ class Seen:
         return {name: why for name, why in missing.items() if why != "not read"}
 
 
-def together(frames: Sequence[pd.DataFrame]) -> pd.DataFrame:
-    """Several frames of one read as one; unknown only when every one of them is."""
-    known = [frame for frame in frames if "unknown" not in frame.attrs]
+def by_deployment(names: Sequence[str], frames: Sequence[pd.DataFrame]) -> pd.DataFrame:
+    """One frame of several, a column `deployment` in front; unknown only when every one of them is."""
+    known = [
+        frame.assign(deployment=name)
+        for name, frame in zip(names, frames, strict=True)
+        if "unknown" not in frame.attrs
+    ]
     if not known:
-        return frames[0] if frames else _nothing()
-    full = [frame for frame in known if len(frame)] or known[:1]
-    return pd.concat(full, ignore_index=True)
+        return frames[0].assign(deployment="") if frames else _nothing()
+    merged = pd.concat([frame for frame in known if len(frame)] or known[:1], ignore_index=True)
+    return merged[["deployment", *(column for column in merged.columns if column != "deployment")]]

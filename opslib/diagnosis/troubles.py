@@ -142,19 +142,9 @@ def last_words(seen: Seen, name: str, lines: int = 1) -> list[str]:
     """The most frequent error lines of a Deployment's pods; [] when no log was read."""
     if not seen.known("messages") or not len(seen.messages):
         return []
-    mine = seen.messages[
-        [any(pod.startswith(f"{name}-") for pod in pods) for pods in _listed(seen.messages["pods"])]
-    ]
+    mine = seen.messages[seen.messages["deployment"] == name]
     errors = mine[mine["level"].isin(["error", "fatal", "critical"])]
-    chosen = errors if len(errors) else mine
-    return [f"its log says: {text}" for text in chosen["message"].head(lines)] if len(chosen) else []
-
-
-def _listed(column: pd.Series) -> list[list[str]]:
-    return [
-        value if isinstance(value, list) else [part.strip() for part in str(value).split(",")]
-        for value in column
-    ]
+    return [f"its log says: {text}" for text in errors["example"].head(lines)]
 
 
 def _said(events: pd.DataFrame, reason: str) -> list[str]:
