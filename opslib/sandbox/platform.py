@@ -15,7 +15,7 @@ import json
 import logging
 import os
 import signal
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Mapping
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -32,6 +32,8 @@ from opslib.sandbox.client import (
     SERVICES,
     ApiError,
     Client,
+    Connection,
+    Manifest,
     UnreachableError,
 )
 from opslib.sandbox.clock import Clock
@@ -56,24 +58,61 @@ FIRST_DAY = 60.0  # real seconds that traffic waits for a new platform at most
 TOLD_EVERY = 1.0  # real seconds between two looks at what the API should know of us
 
 
+class GatedClient(Client):
+    """A client whose writes can be refused for a while: when the whole state is about to be replaced.
+
+    Otherwise a controller that has seen the new ReplicaSets but still the old pods would create them again.
+    """
+
+    def __init__(self, connection: Connection, user_agent: str = "opslib-sandbox") -> None:
+        super().__init__(connection, user_agent)
+        self.open = True
+        self._writing = 0
+
+    async def request(
+        self,
+        method: str,
+        path: str,
+        body: object = None,
+        params: Mapping[str, str] | None = None,
+        content_type: str = "application/json",
+        timeout: float = 30.0,  # noqa: ASYNC109 - as in Client
+    ) -> Manifest:
+        if method == "GET":
+            return await super().request(method, path, body, params, content_type, timeout)
+        if not self.open:
+            raise UnreachableError(f"{method} {path}: the state is being replaced")
+        self._writing += 1
+        try:
+            return await super().request(method, path, body, params, content_type, timeout)
+        finally:
+            self._writing -= 1
+
+    async def close_gate(self) -> None:
+        """Refuse writes from now on; returns when those on their way have ended."""
+        self.open = False
+        while self._writing:  # noqa: ASYNC110 - a counter of many, looked at once a restore
+            await asyncio.sleep(0.005)
+
+
 class Platform:
     """Everything that lives behind the API of one sandbox."""
 
     def __init__(self, state: Path, speed: float, kubeconfig: Path) -> None:
         self.state = state
-        self.client = Client.from_kubeconfig(kubeconfig)
+        self.client = GatedClient(Connection.from_kubeconfig(kubeconfig))
         self.informers = Informers(self.client)
         clock = Clock(speed)
         config_maps = self.informers.of(CONFIGMAPS)
         metrics = GatewayMetrics()
         self.network = Network(self.informers)
         self.manager = Manager(self.client, self.informers, clock, state)
-        images = Registry(Stores(state), metrics, lambda space, name: config_maps.get(f"{space}/{name}"))
+        self.images = Registry(Stores(state), metrics, lambda space, name: config_maps.get(f"{space}/{name}"))
         self.kubelet = Kubelet(
             self.client,
             self.informers,
             clock,
-            images,
+            self.images,
             self.network,
             self.manager.recorder,
             state / "platform" / "pods",
@@ -123,7 +162,7 @@ class Platform:
 
     async def _all_available(self) -> None:
         deployments = self.informers.of(DEPLOYMENTS)
-        while not len(deployments) or any(
+        while not len(deployments) or any(  # noqa: ASYNC110 - once in a sandbox's life
             int((one.get("status") or {}).get("availableReplicas") or 0) < one["spec"].get("replicas", 1)
             for one in deployments
         ):
@@ -143,7 +182,11 @@ class Platform:
             ),
             "exporter": await self._serve([web.get("/metrics", self._metrics)], before.get("exporter", 0)),
             "control": await self._serve(
-                [web.get("/healthz", self._healthz), web.post("/reset", self._reset)],
+                [
+                    web.get("/healthz", self._healthz),
+                    web.post("/pause", self._pause),
+                    web.post("/reset", self._reset),
+                ],
                 before.get("control", 0),
             ),
         }
@@ -177,9 +220,25 @@ class Platform:
             return web.Response(status=503, text=f"not yet listed: {', '.join(sorted(unsynced))}\n")
         return web.Response(text=f"ok: {len(self.kubelet.workers)} pods, {self.traffic.sent} requests sent\n")
 
+    async def _pause(self, _: web.Request) -> web.Response:
+        """Before a state restore: change nothing any more until /reset."""
+        await self.client.close_gate()
+        return web.Response(text="ok\n")
+
     async def _reset(self, _: web.Request) -> web.Response:
-        """After a state restore: count from the healthy past again."""
+        """After a state restore: list everything anew, count from the healthy past, act again."""
+        await self.client.close_gate()
+        lists = {informer.resource: informer.lists for informer in self.informers.all()}
+        await self.informers.stop()
+        await self.informers.start()
+        while any(  # noqa: ASYNC110 - some milliseconds, once a restore
+            self.informers.of(resource).lists <= count for resource, count in lists.items()
+        ):
+            await asyncio.sleep(0.005)
+        self.images.reset()
+        self.kubelet.rebuild()
         self.exporter.reset()
+        self.client.open = True
         return web.Response(text="ok\n")
 
     async def _tell_forever(self) -> None:

@@ -15,6 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
 
+from opslib.sandbox.admin import Admin
 from opslib.sandbox.parts import Api, Platform
 from opslib.sandbox.processes import Supervisor, remove
 from opslib.sandbox.services.base import Service
@@ -114,6 +115,9 @@ def restore(supervisor: Supervisor, name: str) -> None:
     if not left_out:
         # It must not see what is going on now.
         prometheus.discard()
+    if supervisor.running("platform"):
+        with contextlib.suppress(SandboxError):  # one that does not answer changes nothing either
+            Admin(sandbox).control("POST", "/pause", seconds=5.0)
     with _held(supervisor):
         together(
             cluster,

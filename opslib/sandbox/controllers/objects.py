@@ -33,7 +33,7 @@ _SUFFIXES: dict[str, Decimal] = {
     "Pi": Decimal(1024**5),
     "Ei": Decimal(1024**6),
 }
-_QUANTITY = re.compile(r"([+-]?[0-9.]+)([eE][+-]?[0-9]+)?([numkMGTPE]i?|)")
+_QUANTITY = re.compile(r"([+-]?[0-9.]+)([eE][+-]?[0-9]+)?([KMGTPE]i|[numkMGTPE]|)")
 
 
 def quantity(text: object) -> Decimal:

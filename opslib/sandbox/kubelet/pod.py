@@ -80,6 +80,7 @@ class PodWorker:
         self._stopping_since: float | None = None
         self._stop_after = 0.0
         self._written = self._writing = _signature(status)
+        self.ended = False
         self._take_over(status)
 
     @property
@@ -111,7 +112,8 @@ class PodWorker:
         return True
 
     async def run(self) -> None:
-        while True:
+        # a flag besides the cancellation: wait_for swallows one that comes together with `wake` (Python < 3.12)
+        while not self.ended:
             self.wake.clear()
             pause: float | None
             try:
@@ -128,6 +130,7 @@ class PodWorker:
 
     def stop(self) -> None:
         """The pod is gone: end everything without another word to the API."""
+        self.ended = True
         for slot in self.slots:
             self._end_instance(slot)
         if self.task is not None:

@@ -24,6 +24,10 @@ class Registry:
         self._config_maps = config_maps
         self._programs: dict[tuple[str, str], Workload] = {}
 
+    def reset(self) -> None:
+        """Forget what running programs remember; containers that are launched from now on start afresh."""
+        self._programs.clear()
+
     def pull(self, ref: str, pod: Manifest) -> Pull:
         del pod  # no image of this platform is private to a pod
         if not catalogue.exists(ref):
