@@ -29,7 +29,7 @@ _HARMLESS = r"(?!(?:true|false|null|none|\[redacted\])\b|\[redacted\]|[\[{(<])"
 
 # A key's first line in base64, without the last characters, which depend on what follows.
 _ENCODED_PEM = "|".join(
-    re.escape(base64.b64encode(f"-----BEGIN {kind}PRIVATE KEY".encode()).decode()[:32].rstrip("="))
+    re.escape(base64.b64encode(f"-----BEGIN {kind}PRIVATE KEY".encode()).decode()[:28])
     for kind in ("", "RSA ", "EC ", "DSA ", "ENCRYPTED ", "OPENSSH ")
 )
 
