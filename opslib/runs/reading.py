@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from opslib.errors import NotInstalled, SourceError, Unreachable
+from opslib.records.frames import frame
 from opslib.records.measurement import Measurement
 from opslib.records.model import now
 
@@ -189,14 +190,7 @@ def returns(function: Callable[..., Any]) -> str:
 
 def empty(noun: str, method: str, why: str) -> Any:
     """An empty frame with the columns that the read documents, its attrs saying why nothing is known."""
-    import pandas as pd
-
-    columns = _columns(noun).get(method, [])
-    try:
-        typed: Callable[..., pd.DataFrame] = importlib.import_module("opslib.cluster.frames").frame
-        data = typed(method, columns, [])
-    except ImportError:
-        data = pd.DataFrame(columns=columns)
+    data = frame(method, _columns(noun).get(method, []), [])
     data.attrs["unknown"] = why
     return data
 

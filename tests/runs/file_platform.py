@@ -51,7 +51,10 @@ class Store:
 
 
 class SetReplicas(Change):
-    """Sets `replicas` of the one object. `stop` names a file: apply waits there, to be killed in the middle."""
+    """Sets `replicas` of the one object.
+
+    `stop` names a file: apply waits there, to be killed in the middle.
+    """
 
     dry_run_kind = DryRun.SERVER
     undo_kind = Undo.EXACT

@@ -25,7 +25,8 @@ from pathlib import Path
 from file_platform import Store
 from opslib import open_run
 store = Store(Path({store!r}))
-run = open_run("incident-response/p0", parameters={{"approve": {approve!r}}}, nouns={{"cluster": lambda: store}})
+run = open_run("incident-response/p0", parameters={{"approve": {approve!r}}}, nouns={{"cluster": lambda:
+store}})
 asyncio.run(run.apply(run.cluster.set_replicas(4, stop={stop!r}, after_write={after!r})))
 """
 
@@ -93,7 +94,10 @@ async def test_write_that_never_arrived_asks_for_a_new_confirmation(opened, stor
 
 
 async def test_fresh_proposal_of_what_a_dead_run_applied_is_refused(opened, store, tmp_path):
-    """Observing again gives the same digest; the mark and the dead run's journal still keep it from being written twice."""
+    """Observing again gives the same digest;
+
+    the mark and the dead run's journal still keep it from being written twice.
+    """
     confirmation = await kill_in_the_middle(opened, store, tmp_path, after_write=True)
     observer = opened()
     await observer.apply(observer.cluster.set_replicas(4))
