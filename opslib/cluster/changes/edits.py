@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -130,43 +131,56 @@ def patch_of(edit: Edit, live: Json, mark: Mark) -> list[dict[str, Json]]:
     `live` is the object as just read: it tells which parents exist. JSON Patch cannot test that a key is absent, so then
     the parent is tested whole (or the object's version, where the parent is the metadata).
     """
-    operations: list[dict[str, Json]] = [_test("/metadata/uid", edit.uid or live["metadata"]["uid"])]
+    guards: list[dict[str, Json]] = [_test("/metadata/uid", edit.uid or live["metadata"]["uid"])]
+    writes: list[dict[str, Json]] = []
+    # All tests come before all writes; what a write adds is then there for the next one.
+    later = copy.deepcopy(live)
     for entry in edit.fields:
         if entry.before is not None:
             # Compared before, null for absent; the request itself tests for the form that the API holds.
-            operations.append(_test(entry.pointer, value_at(live, entry.pointer)))
+            guards.append(_test(entry.pointer, value_at(live, entry.pointer)))
             if entry.after is None:
-                operations.append({"op": "remove", "path": entry.pointer})
+                writes.append({"op": "remove", "path": entry.pointer})
             else:
-                operations.append({"op": "replace", "path": entry.pointer, "value": entry.after})
+                writes.append({"op": "replace", "path": entry.pointer, "value": entry.after})
         elif entry.after is not None:
-            operations += _add(live, entry.pointer, entry.after)
-    marks = {RUN: mark.run, CHANGE: mark.digest}
-    if live["metadata"].get("annotations"):
-        operations += [
-            {"op": "add", "path": pointer("metadata", "annotations", key), "value": value}
-            for key, value in marks.items()
-        ]
-    else:
-        operations += _add(live, "/metadata/annotations", marks)
-    return operations
+            guards.append(_absence(live, entry.pointer))
+            writes.append(_add(later, entry.pointer, entry.after))
+    if not live["metadata"].get("annotations"):
+        guards.append(_absence(live, "/metadata/annotations/x"))
+    writes += [
+        _add(later, pointer("metadata", "annotations", key), value)
+        for key, value in {RUN: mark.run, CHANGE: mark.digest}.items()
+    ]
+    return guards + writes
 
 
-def _add(live: Json, path: str, value: Json) -> list[dict[str, Json]]:
-    keys = tokens(path)
-    # The nearest parent that exists gets everything below it in one go.
-    depth = len(keys) - 1
-    while depth and value_at(live, pointer(*keys[:depth])) is None:
-        depth -= 1
+def _absence(live: Json, path: str) -> dict[str, Json]:
+    """A test that a key is absent: of its nearest parent as a whole, or of the version where that is the metadata."""
+    parent = _parent(live, path)
+    if parent in ("", "/metadata"):
+        return _test("/metadata/resourceVersion", live["metadata"]["resourceVersion"])
+    return _test(parent, value_at(live, parent))
+
+
+def _parent(live: Json, path: str) -> str:
+    """The nearest parent that is there."""
+    keys = tokens(path)[:-1]
+    while keys and value_at(live, pointer(*keys)) is None:
+        keys.pop()
+    return pointer(*keys)
+
+
+def _add(later: Json, path: str, value: Json) -> dict[str, Json]:
+    """The operation that adds a value together with the parents it lacks, also made in `later`."""
+    keys, depth = tokens(path), len(tokens(_parent(later, path)))
     for key in reversed(keys[depth + 1 :]):
         value = {key: value}
-    parent = pointer(*keys[:depth])
-    guard = (
-        _test("/metadata/resourceVersion", live["metadata"]["resourceVersion"])
-        if parent in ("", "/metadata")
-        else _test(parent, value_at(live, parent))
-    )
-    return [guard, {"op": "add", "path": pointer(*keys[: depth + 1]), "value": value}]
+    parent = later
+    for key in keys[:depth]:
+        parent = parent[int(key)] if isinstance(parent, list) else parent[key]
+    parent[keys[depth]] = copy.deepcopy(value)
+    return {"op": "add", "path": pointer(*keys[: depth + 1]), "value": value}
 
 
 def _test(path: str, value: Json) -> dict[str, Json]:
