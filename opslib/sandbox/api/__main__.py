@@ -47,7 +47,9 @@ async def serve(state: Path, speed: float) -> None:
     address = state / "kube" / "address.json"
     api = ApiServer(state, speed)
     api.start()
-    runner = web.AppRunner(api.application(), access_log=None, keepalive_timeout=3600)
+    runner = web.AppRunner(
+        api.application(), access_log=None, keepalive_timeout=3600, handler_cancellation=True
+    )
     await runner.setup()
     port = await _listen(runner, _tls(state), read_address(address) or 0)
     api.address = f"127.0.0.1:{port}"
@@ -64,6 +66,7 @@ async def serve(state: Path, speed: float) -> None:
     saving.cancel()
     api.stop()
     await runner.cleanup()
+    api.audit.close()
 
 
 def main() -> None:

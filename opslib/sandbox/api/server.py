@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import contextlib
 import json
 import logging
 from datetime import UTC, datetime
@@ -93,7 +92,8 @@ class ApiServer:
                 code, reason, message = error.code, error.reason, error.message
                 response = self._failure(error)
             except (ConnectionResetError, asyncio.CancelledError):
-                code = 499
+                # the client left: the normal end of a stream
+                code = 200 if info.verb == "watch" or info.subresource else 499
                 raise
             except Exception as error:
                 LOG.exception("%s %s failed", request.method, request.path_qs)
@@ -232,12 +232,10 @@ class ApiServer:
         return app
 
     def stop(self) -> None:
-        """Save everything."""
+        """End the watches and save everything; the audit log stays open for what is still being answered."""
         for watch in list(self.watches):
             watch.end()
         self.store.save()
-        with contextlib.suppress(ValueError):
-            self.audit.close()
 
 
 def read_address(path: Path) -> int | None:

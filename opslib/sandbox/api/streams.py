@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import json
 import ssl
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
 
@@ -30,7 +32,11 @@ CHUNK = 64 * 1024
 
 
 def _trust(server: ApiServer) -> ssl.SSLContext:
-    authority = server.state / "pki" / "ca.crt"
+    return _context(server.state / "pki" / "ca.crt")
+
+
+@functools.lru_cache(maxsize=4)
+def _context(authority: Path) -> ssl.SSLContext:
     context = ssl.create_default_context(cafile=str(authority) if authority.exists() else None)
     if not authority.exists():
         context.check_hostname = False
@@ -155,10 +161,11 @@ async def _log(
             response = web.StreamResponse(headers={"Content-Type": "text/plain"})
             response.enable_chunked_encoding()
             await response.prepare(request)
-            with contextlib.suppress(aiohttp.ClientError):
+            # the kubelet ended the stream or the client left
+            with contextlib.suppress(aiohttp.ClientError, ConnectionResetError):
                 async for chunk in answer.content.iter_any():
                     await response.write(chunk)
-            await response.write_eof()
+                await response.write_eof()
             return response
 
 

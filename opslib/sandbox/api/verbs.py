@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import json
 import random
 from typing import Any
@@ -277,8 +278,9 @@ class Verbs:
             response = web.StreamResponse(headers={"Content-Type": "application/json"})
             response.enable_chunked_encoding()
             await response.prepare(request)
-            await watch.stream(response)
-            await response.write_eof()
+            with contextlib.suppress(ConnectionResetError):  # the client left
+                await watch.stream(response)
+                await response.write_eof()
             return response
         finally:
             watch.end()

@@ -142,6 +142,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     yield made
     made.stop()
     made.session.close()
+    assert "Traceback" not in (made.path / "api.log").read_text()
 
 
 @pytest.fixture
@@ -153,6 +154,7 @@ def own_cluster(tmp_path: Path) -> Iterator[Cluster]:
     if made.process is not None and made.process.poll() is None:
         made.stop()
     made.session.close()
+    assert "Traceback" not in (made.path / "api.log").read_text()
 
 
 _COUNT = iter(range(1_000_000))

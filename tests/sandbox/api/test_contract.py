@@ -110,6 +110,7 @@ def test_status_is_written_only_by_its_subresource(cluster: Cluster, ns: str, ro
     }
     status: dict[str, Any] = {
         "persistentvolumes": {"message": "m"},
+        "cronjobs": {"lastScheduleTime": "2026-11-22T00:00:00Z"},
         "resourcequotas": {"used": {"configmaps": "7"}},
         "ingresses": {"loadBalancer": {"ingress": [{"ip": "10.0.0.1"}]}},
         "horizontalpodautoscalers": {"desiredReplicas": 2, "currentReplicas": 2},
