@@ -21,6 +21,7 @@ import pytest_asyncio
 from opslib.sandbox import pki
 from opslib.sandbox.client import (
     DEPLOYMENTS,
+    EVENTS,
     NAMESPACES,
     NODES,
     PODS,
@@ -162,6 +163,9 @@ class Cluster:
         self.kubelet_port = await self.server.start(
             self.kubelet_port, folder / "kubelet.crt", folder / "kubelet.key"
         )
+        address = self.sandbox.path / "platform" / "address.json"
+        address.parent.mkdir(exist_ok=True)
+        address.write_text(json.dumps({"kubelet": f"https://127.0.0.1:{self.kubelet_port}"}))
         self._tasks = [asyncio.create_task(self.manager.run()), asyncio.create_task(self.kubelet.run())]
         await self.informers.start()
         await asyncio.wait_for(self.informers.wait_synced(NODES, PODS, DEPLOYMENTS), 20)
@@ -218,8 +222,6 @@ class Cluster:
         return (await self.client.list(PODS, namespace))[0]
 
     async def events(self, namespace: str, reason: str) -> list[Manifest]:
-        from opslib.sandbox.client import EVENTS
-
         found, _ = await self.client.list(EVENTS, namespace)
         return [event for event in found if event["reason"] == reason]
 

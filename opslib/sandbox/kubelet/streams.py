@@ -192,6 +192,9 @@ async def _send(socket: web.WebSocketResponse, channel: int, data: bytes) -> Non
     with contextlib.suppress(ConnectionError):
         for start in range(0, len(data), PIECE):
             await socket.send_bytes(bytes([channel]) + data[start : start + PIECE])
+        # a pause, so that the next message travels in a TLS record of its own: a client that polls its socket
+        # (Python's) does not see what its TLS library holds back already
+        await asyncio.sleep(0.005 if data else 0)
 
 
 async def _finish(socket: web.WebSocketResponse, status: Manifest) -> None:

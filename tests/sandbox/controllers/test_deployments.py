@@ -117,7 +117,7 @@ async def test_an_image_that_does_not_exist_stalls_the_rollout_and_the_old_pods_
     await cluster.manager.sink.flush()
     texts = {e["message"] for e in await cluster.events(ns, "Failed")}
     assert "Error: ErrImagePull" in texts
-    code, out, err = await cluster.kubectl("-n", ns, "rollout", "status", "deployment/web")
+    code, _, err = await cluster.kubectl("-n", ns, "rollout", "status", "deployment/web")
     assert code == 1
     assert 'deployment "web" exceeded its progress deadline' in err
 
