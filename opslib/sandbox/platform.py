@@ -55,6 +55,7 @@ from opslib.sandbox.workloads.traffic import Traffic
 log = logging.getLogger("opslib.sandbox.platform")
 NEEDED = (PODS, NODES, SERVICES, ENDPOINTSLICES, INGRESSES, DEPLOYMENTS)  # without these nothing is answered
 FIRST_DAY = 60.0  # real seconds that traffic waits for a new platform at most
+TAKE_OVER = 3.0  # real seconds that a restore waits for the kubelet at most
 TOLD_EVERY = 1.0  # real seconds between two looks at what the API should know of us
 
 
@@ -222,11 +223,13 @@ class Platform:
 
     async def _pause(self, _: web.Request) -> web.Response:
         """Before a state restore: change nothing any more until /reset."""
+        self.traffic.paused = True
         await self.client.close_gate()
         return web.Response(text="ok\n")
 
     async def _reset(self, _: web.Request) -> web.Response:
-        """After a state restore: list everything anew, count from the healthy past, act again."""
+        """After a state restore: list everything anew, take the pods over, count from the healthy past, act."""
+        self.traffic.paused = True
         await self.client.close_gate()
         lists = {informer.resource: informer.lists for informer in self.informers.all()}
         await self.informers.stop()
@@ -237,9 +240,24 @@ class Platform:
             await asyncio.sleep(0.005)
         self.images.reset()
         self.kubelet.rebuild()
+        with contextlib.suppress(TimeoutError):  # a restored state may hold pods that cannot be taken over
+            await asyncio.wait_for(self._all_taken_over(), TAKE_OVER)
         self.exporter.reset()
         self.client.open = True
+        self.traffic.paused = False
         return web.Response(text="ok\n")
+
+    async def _all_taken_over(self) -> None:
+        """Until every container that its pod's status calls running is run by the kubelet."""
+        expected = [
+            (pod["metadata"]["uid"], status["name"])
+            for pod in self.informers.of(PODS)
+            for status in (pod.get("status") or {}).get("containerStatuses") or []
+            if "running" in (status.get("state") or {})
+        ]
+        for uid, name in expected:
+            while self.kubelet.container(uid, name) is None:  # noqa: ASYNC110 - some milliseconds
+                await asyncio.sleep(0.005)
 
     async def _tell_forever(self) -> None:
         """Keep the API's picture of us true: the kubelet's port in the nodes, the edge's in the Ingresses."""

@@ -17,7 +17,7 @@ from opslib.sandbox.workloads.protocol import Container, ExecResult, Exit, HttpA
 CAPACITY = 8.0  # proxied requests a real second that one pod can take
 HEALTH_EVERY = 30.0  # platform seconds between two rounds of backend checks
 TAKEN_OVER = 600.0  # platform seconds: older than this at its first health check means taken over
-WINDOW_ROLLS = 360.0  # platform seconds until the rate limiter first rolls its window
+WINDOW_ROLLS = 300.0  # platform seconds until the rate limiter first rolls its window
 PATIENCE = 30.0  # seconds that the gateway waits for a backend before it answers 504
 PUBLIC = ("/api/v1/auth/login", "/api/v1/inventory/", "/api/v1/pricing/", "/api/v1/airports/", "/api/v1/cms/")
 MIB = 1024 * 1024
@@ -51,7 +51,7 @@ class Gateway:
         if _positive(window):
             return None
         # a first start lives long enough that a rollout completes, however fast the sandbox's clock runs
-        first = max(WINDOW_ROLLS, 10.0 / c.clock.scaled(1.0))
+        first = max(WINDOW_ROLLS, 7.0 / c.clock.scaled(1.0))
         return Exit(
             after=first if c.restarts == 0 else 4.0,
             code=1,

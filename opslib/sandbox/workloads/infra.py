@@ -18,7 +18,7 @@ SIZES: dict[str, tuple[int, int, str]] = {
     "redis-exporter": (5, 22, 'level=info msg="Providing metrics at :9121/metrics"'),
     "rabbitmq": (60, 480, "Server startup complete; 5 plugins started."),
     "controller": (45, 210, 'I1122 "Starting NGINX Ingress controller"'),
-    "prometheus": (120, 900, 'level=info msg="Server is ready to receive web requests."'),
+    "prometheus": (120, 540, 'level=info msg="Server is ready to receive web requests."'),
     "defaultbackend-amd64": (2, 6, "default backend is listening on port 8080"),
     "fare-recompute": (40, 3100, "fare-recompute: 0 of 184320 fare combinations priced"),
 }

@@ -27,6 +27,7 @@ class Registry:
     def reset(self) -> None:
         """Forget what running programs remember; containers that are launched from now on start afresh."""
         self._programs.clear()
+        self._stores.forget()
 
     def pull(self, ref: str, pod: Manifest) -> Pull:
         del pod  # no image of this platform is private to a pod

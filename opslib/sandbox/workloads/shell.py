@@ -30,10 +30,8 @@ def run(c: Container, argv: list[str], stdin: bytes | None, get: Get) -> ExecRes
 
 
 def _shell(c: Container, args: list[str], stdin: bytes | None, get: Get) -> ExecResult:
-    if args[:1] == ["-c"] and len(args) > 1:
-        script = args[1]
-    else:
-        script = (stdin or b"").decode(errors="replace")
+    given = args[:1] == ["-c"] and len(args) > 1
+    script = args[1] if given else (stdin or b"").decode(errors="replace")
     out, err, status = b"", b"", 0
     for line in script.replace(";", "\n").replace("&&", "\n").splitlines():
         words = shlex.split(line)

@@ -33,6 +33,10 @@ class Stores:
         self._known[name] = (now, answer)
         return answer
 
+    def forget(self) -> None:
+        """Ask anew at the next call."""
+        self._known.clear()
+
     def address(self, name: str) -> tuple[str, int] | None:
         """Host and port of a data service; None when it never said where it is."""
         try:

@@ -72,6 +72,7 @@ class Traffic:
         self._edge = edge
         self._rate = rate
         self.sent = 0
+        self.paused = False
 
     def visit(self) -> int:
         """One request of one user; returns the status it got."""
@@ -87,6 +88,7 @@ class Traffic:
             now = time.monotonic()
             due = max(due, now - 1.0)  # after a stall: at most one second's worth at once
             while due <= now:
-                self.visit()
+                if not self.paused:
+                    self.visit()
                 due += 1 / self._rate
             await asyncio.sleep(max(0.005, due - time.monotonic()))
