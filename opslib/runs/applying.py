@@ -13,7 +13,6 @@ import threading
 import time
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, asynccontextmanager
-from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +22,7 @@ from opslib.records.ids import new_id
 from opslib.records.measurement import Measurement, Symptom
 from opslib.records.model import Kind, Limits, Status, change_json, now
 from opslib.runs import gates
+from opslib.runs.applied import Applied, receipt_of
 from opslib.runs.confirmations import OBSERVE, Proposal, lost_by
 from opslib.runs.verifying import verify
 
@@ -32,35 +32,6 @@ if TYPE_CHECKING:
     from opslib.runs.run import Run
 
 SETTLE_DEADLINE = 600.0  # seconds; Kubernetes' own progress deadline for a rollout is as long
-
-
-@dataclass(frozen=True, repr=False)
-class Applied:
-    """What became of a change.
-
-    state: nothing to apply, proposed, refused (at the gate), applied, already applied.
-    """
-
-    state: str
-    change: Change | None = None
-    settled: Settled | None = None
-    verified: bool | None = None  # None: no symptom was given, or nothing was proven
-    says: str = ""
-    receipt: Mapping[str, Any] = field(default_factory=dict)
-
-    def __repr__(self) -> str:
-        return f"{self.state}: {self.says}"
-
-    @property
-    def good(self) -> bool:
-        """Applied, carried out by the platform, and (when a symptom was given) proven by it."""
-        return (
-            self.state in ("applied", "already applied") and self.verified is not False and _ok(self.settled)
-        )
-
-
-def _ok(settled: Settled | None) -> bool:
-    return settled is None or settled.ok
 
 
 class Applying:
@@ -290,7 +261,7 @@ class Applying:
 
     def _failed(self, error: BaseException) -> None:
         """Say how far it came: nothing was sent, something was, or nobody knows."""
-        receipt = getattr(error, "receipt", None)
+        receipt = receipt_of(error)
         reason = f"{type(error).__name__}: {error}"
         if receipt:
             undo = self.change.undo_spec(receipt)

@@ -12,7 +12,7 @@ from typing import Any
 from opslib.errors import UsageError
 from opslib.records.model import EXIT_STATUS, Outcome
 from opslib.records.words import amount, span
-from opslib.runs.applying import Applied
+from opslib.runs.applied import Applied
 
 Json = Mapping[str, Any]
 

@@ -6,6 +6,7 @@ import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from opslib.errors import NotPermitted, OpslibError, Refused
@@ -18,7 +19,8 @@ from opslib.records.model import EXIT_STATUS, Kind, Limits, Outcome, Status, now
 from opslib.records.option import Decision, Option, decide
 from opslib.records.redact import Redactor
 from opslib.runs import opening
-from opslib.runs.applying import SETTLE_DEADLINE, Applied, Applying
+from opslib.runs.applied import Applied, receipt_of
+from opslib.runs.applying import SETTLE_DEADLINE, Applying
 from opslib.runs.confirmations import Confirmations, parse
 from opslib.runs.emitter import Emitter
 from opslib.runs.facts import Facts
@@ -65,6 +67,7 @@ class Run:
         self.facts = Facts()
         self.conclusion: Conclusion | None = None
         self._nouns = dict(nouns)
+        self.lost: list[str] = []  # confirmed changes that a run applied which died before it knew the result
         self._applied: list[Applied] = []
         self._refused = ""
         self._steps: list[dict[str, Any]] = []
@@ -282,8 +285,9 @@ class Run:
             try:
                 result = await Applying(self, change).go(verify, settle_deadline)
             except (Refused, NotPermitted) as error:
-                self._refused = str(error)
-                self.journal.write("refused", confirmation=change.confirmation, because=str(error))
+                if not receipt_of(error):  # else it was touched, and that is no refusal
+                    self._refused = str(error)
+                    self.journal.write("refused", confirmation=change.confirmation, because=str(error))
                 raise
         self._applied.append(result)
         return result
@@ -305,8 +309,10 @@ class Run:
         }
         unused = [item for item in self.approved if item not in used]
         conclusion = conclude(self.id, self.emitter.records, self._applied, self._refused, unused)
+        if self.lost and not used:
+            conclusion = replace(conclusion, changed=[*self.lost, *conclusion.changed])
         conclusion = worse(conclusion, outcome, says)
-        if unused and conclusion.outcome is not Outcome.REFUSED:
+        if unused and not self.lost and conclusion.outcome is not Outcome.REFUSED:
             self.note(
                 "not used",
                 f"{', '.join(unused)}: no change of this run asked for it; the confirmation is not used up",
@@ -317,6 +323,7 @@ class Run:
     def fail(self, error: BaseException) -> None:
         """Conclude because of an error: refused when nothing was touched, else failed."""
         refused = isinstance(error, Refused) or (isinstance(error, NotPermitted) and bool(self._refused))
+        refused = refused and not receipt_of(error)
         because = str(error) if isinstance(error, OpslibError) else f"{type(error).__name__}: {error}"
         so_far = conclude(self.id, self.emitter.records, self._applied, because if refused else "", [])
         outcome = Outcome.REFUSED if refused else Outcome.FAILED

@@ -96,6 +96,7 @@ def _introduce(run: Run) -> None:
                 target=Target(cluster_uid=run.cluster_uid),
                 because=f"{says}. It is not applied again: this run looks at what is there now.",
             )
+            run.lost.append(f"{confirmation} by run {lost[0]}, whose result was lost")
             run.journal.write("found_lost", confirmation=confirmation, by=lost[0], writes=lost[1])
         else:
             run.confirmations.check(confirmation, run.cluster_uid)

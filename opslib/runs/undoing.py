@@ -29,6 +29,12 @@ def undoing(root: Path, run: str, nouns: Mapping[str, Callable[[], Any]]) -> lis
             f"the journal was altered: {read_back.broken[0]}", target=run, next="undo by hand"
         )
     applied = read_back.applied()
+    if not applied and (lost := read_back.unfinished()):
+        raise UsageError(
+            f"the run ended while it applied {lost[0]['change']['title']!r}: what it wrote is not known",
+            target=run,
+            next=f"look at {lost[0]['change']['target'].get('object', 'the object')} and undo it by hand",
+        )
     if not applied:
         raise UsageError("this run changed nothing", target=run)
     specs = [item["undo_spec"] for item in reversed(applied) if item["undo_spec"]]

@@ -14,7 +14,8 @@ from opslib.records.model import now
 
 DEADLINE = 60.0  # seconds to prove the symptom gone; a symptom may name its own
 INTERVAL = 1.0
-BAD_ROUNDS = 3  # this many windows in a row beyond the limit prove that it is not gone
+BAD_ROUNDS = 3  # this many windows in a row beyond the limit, over at least
+BAD_SECONDS = 20.0  # so long, prove that it is not gone: routes and counters need a while to follow a change
 
 
 @dataclass(frozen=True)
@@ -47,7 +48,7 @@ async def verify(symptom: Symptom, since: datetime, progress: Callable[[str], No
             if measured.value <= symptom.limit:
                 return Verdict("good", f"{symptom.what} is {measured}", measured, took)
             bad, window = bad + 1, now()
-            if bad >= BAD_ROUNDS:
+            if bad >= BAD_ROUNDS and took >= BAD_SECONDS:
                 return Verdict(
                     "bad", f"{symptom.what} is still {measured}, in {bad} windows in a row", measured, took
                 )

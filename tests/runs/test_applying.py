@@ -9,7 +9,15 @@ from pathlib import Path
 import pytest
 from file_platform import Errors
 
-from opslib.errors import LeaseHeld, NotPermitted, Refused, StaleConfirmation, TargetChanged, WrongCluster
+from opslib.errors import (
+    LeaseHeld,
+    NotPermitted,
+    Refused,
+    StaleConfirmation,
+    TargetChanged,
+    Unreachable,
+    WrongCluster,
+)
 from opslib.records import journal
 from opslib.records.change import Mark
 from opslib.records.model import Kind, Outcome
@@ -272,3 +280,43 @@ async def test_every_file_of_the_archive_holds_together(opened, archive: Path):
     assert journal.find(archive, run.id) == run.journal.path
     claims = [json.loads(path.read_text()) for path in (archive / "confirmations").glob("*.json")]
     assert [claim["run"] for claim in claims] == [run.id]
+
+
+async def test_a_change_made_in_part_is_no_refusal_and_can_be_undone(opened, store):
+    _, change = await observe(opened)
+    run = opened(approve=change.confirmation)
+    change = run.cluster.set_replicas(4)
+    apply = change.apply
+
+    def half(mark: Mark, about_to):
+        receipt = apply(mark, about_to)
+        error = LeaseHeld("the lease was lost on the way")
+        error.receipt = receipt
+        raise error
+
+    change.apply = half
+    with pytest.raises(LeaseHeld) as caught:
+        await run.apply(change)
+    run.fail(caught.value)
+    assert run.conclusion.outcome is Outcome.FAILED
+    assert run.emitter.of(Kind.CHANGE)[0]["state"] == "applied in part"
+    assert opened().undoing(run.id)[0].after == {"replicas": 2}
+
+
+async def test_nothing_known_to_be_written_is_a_lost_result(opened, store):
+    _, change = await observe(opened)
+    run = opened(approve=change.confirmation)
+    change = run.cluster.set_replicas(4)
+
+    def silent(mark: Mark, about_to):
+        about_to({"verb": "patch"})
+        error = Unreachable("no answer")
+        error.receipt = {"edits": [], "complete": False}
+        raise error
+
+    change.apply = silent
+    with pytest.raises(Unreachable):
+        await run.apply(change)
+    read_back = journal.read(run.journal.path)
+    assert read_back.of("lost")[0]["arrived"] is False and read_back.unfinished()
+    assert run.emitter.of(Kind.CHANGE)[0]["state"] == "result lost"

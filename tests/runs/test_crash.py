@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from file_platform import Errors
 
-from opslib.errors import StaleConfirmation
+from opslib.errors import StaleConfirmation, UsageError
 from opslib.records import journal
 from opslib.records.model import Outcome
 
@@ -105,3 +105,20 @@ async def test_fresh_proposal_of_what_a_dead_run_applied_is_refused(opened, stor
     result = await run.apply(run.cluster.set_replicas(4), verify=GOOD)
     assert result.state == "already applied"
     assert store.read()["writes"] == 1
+
+
+async def test_undo_of_a_killed_run_says_that_nothing_is_known(opened, store, archive, tmp_path):
+    await kill_in_the_middle(opened, store, tmp_path, after_write=True)
+    observer = opened()
+    with pytest.raises(UsageError, match="what it wrote is not known"):
+        observer.undoing(store.mark_now_run())
+
+
+async def test_healthy_after_a_killed_run_names_what_it_did(opened, store, tmp_path):
+    confirmation = await kill_in_the_middle(opened, store, tmp_path, after_write=True)
+    run = opened(approve=confirmation)
+    run.check("share of 5xx", 0.0, critical_above=0.05)
+    await run.apply(None)
+    conclusion = run.finish()
+    assert conclusion.outcome is Outcome.HEALTHY
+    assert store.mark_now_run() in conclusion.changed[0]
