@@ -12,12 +12,11 @@ from typing import Any
 
 from opslib.errors import EvidenceError, UsageError
 from opslib.evidence import runfile, seal
-from opslib.evidence.runfile import INTERRUPTED, RUNNING, RunFile
+from opslib.evidence.runfile import INTERRUPTED, MARKS, RUNNING, RunFile
 from opslib.evidence.storage import spools, write_atomically
 from opslib.records import journal, model
 
 UNREADABLE = "unreadable"
-MARKS = ".running"  # folder under the evidence root: one file for each run that has not ended
 
 
 @dataclass(frozen=True)
@@ -116,7 +115,7 @@ def reap(root: Path) -> list[str]:
     for mark in sorted((root / MARKS).glob("*")) if (root / MARKS).is_dir() else ():
         if mark.suffix:
             continue
-        folder = root / mark.read_text().strip()
+        folder = root / (mark.read_text().strip() or "-")
         try:
             about = runfile.read(folder)
         except EvidenceError:

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from jupyter_client import AsyncKernelManager
 
+LONGEST = 95  # a Unix socket path holds 107 bytes; some go to the sockets' own names
 PORTS = ("shell_port", "iopub_port", "stdin_port", "control_port", "hb_port")
 # No history database (it would hold every cell's source), and no question at the terminal.
 ARGUMENTS = ("--HistoryManager.enabled=False",)
@@ -31,7 +32,7 @@ class EarlyKernel:
     """A running ipykernel that jupyter_client has not met yet; `manager()` introduces them."""
 
     def __init__(self, environ: Mapping[str, str], folder: Path) -> None:
-        self.home = Path(tempfile.mkdtemp(prefix="opslib-"))
+        self.home = _home()
         self._stderr = os.memfd_create("kernel-stderr") if hasattr(os, "memfd_create") else -1
         self.info: dict[str, Any] = {
             "transport": "ipc",
@@ -85,6 +86,15 @@ class EarlyKernel:
         if self._stderr >= 0:
             os.close(self._stderr)
             self._stderr = -1
+
+
+def _home() -> Path:
+    """A private folder for the sockets, whose paths may be no longer than some hundred bytes."""
+    folder = Path(tempfile.mkdtemp(prefix="opslib-"))
+    if len(os.fsencode(folder)) <= LONGEST:
+        return folder
+    folder.rmdir()
+    return Path(tempfile.mkdtemp(prefix="opslib-", dir="/tmp"))
 
 
 def cause_of_death(status: int | None) -> str:

@@ -17,6 +17,7 @@ from opslib.errors import EvidenceError
 FILE = "run.json"
 SCHEMA = "opslib.run/1"
 RUNNING = "running"
+MARKS = ".running"  # folder under the evidence root: one file for each run that has not ended
 INTERRUPTED = "interrupted (no end)"
 
 

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from opslib import runbooks, settings
 from opslib.errors import EvidenceError, ParameterError, UsageError
-from opslib.evidence import archive, runfile
+from opslib.evidence import runfile
 from opslib.evidence.kernel import EarlyKernel
 from opslib.evidence.runfile import RunFile
 from opslib.evidence.stop import Stop
@@ -107,9 +107,9 @@ def run(request: Request, progress: Progress | None = None) -> Result:
             )
             store.write(runfile.FILE, about.encoded())
             _mark(root, run_id, folder)
-            archive.reap(root)
+            problems = _reap(root)
             return _Execution(
-                book, values, about, store, root, redactor, signals, kernel, progress, began
+                book, values, about, store, root, redactor, signals, kernel, progress, began, problems
             ).run(request.cell_timeout)
         finally:
             kernel.end()
@@ -200,6 +200,7 @@ class _Execution:
     kernel: EarlyKernel
     progress: Progress | None
     began: float
+    problems: list[str]
 
     def run(self, cell_timeout: float | None) -> Result:
         """Execute the notebook and finish its evidence."""
@@ -239,8 +240,7 @@ class _Execution:
         self._describe(manager, ending.kind)
         manager.save()
         warm.join()
-        problems: list[str] = []
-        page = self._page(manager, problems)
+        page = self._page(manager)
         now = time.perf_counter()
         about.seconds = {
             **about.seconds,
@@ -249,7 +249,7 @@ class _Execution:
         }
         about.spooled = self.store.spooled
         self.store.write(runfile.FILE, about.encoded())
-        self._seal(problems)
+        self._seal()
         left = self._journal()
         return Result(
             about,
@@ -259,7 +259,7 @@ class _Execution:
             record,
             left.proposals() if left else [],
             [entry["change"] for entry in left.applied()] if left else [],
-            problems,
+            self.problems,
         )
 
     def _manager(self) -> EvidenceManager:
@@ -340,27 +340,27 @@ class _Execution:
                     if source == spooled:
                         source.unlink()
 
-    def _page(self, manager: EvidenceManager, problems: list[str]) -> Path | None:
+    def _page(self, manager: EvidenceManager) -> Path | None:
         from opslib.evidence import html
 
         try:
             page = html.page(manager.rendered(), self.about)
             return self.store.write(Path(self.about.notebook).stem + ".html", page.encode())
         except EvidenceError as error:
-            problems.append(str(error))
+            self.problems.append(str(error))
         return None
 
-    def _seal(self, problems: list[str]) -> None:
+    def _seal(self) -> None:
         from opslib.evidence import seal
 
         for root in (self.root, self.store.folder.parent):
             try:
                 seal.seal(root, self.store.folder, self.about.run, model.stamp(model.now()))
             except EvidenceError as error:
-                problems.append(str(error))
+                self.problems.append(str(error))
                 continue
             with contextlib.suppress(OSError):
-                (self.root / archive.MARKS / self.about.run).unlink()
+                (self.root / runfile.MARKS / self.about.run).unlink()
             return
 
 
@@ -394,10 +394,21 @@ def _environ(
     return {**os.environ, **extra}
 
 
+def _reap(root: Path) -> list[str]:
+    """Finish the evidence of runs that were killed; what cannot be finished must not stop this one."""
+    from opslib.evidence import archive
+
+    try:
+        archive.reap(root)
+    except (EvidenceError, OSError) as error:
+        return [f"an earlier run that was cut off could not be finished: {error}"]
+    return []
+
+
 def _mark(root: Path, run_id: str, folder: Path) -> None:
     try:
-        (root / archive.MARKS).mkdir(exist_ok=True)
-        (root / archive.MARKS / run_id).write_text(folder.relative_to(root).as_posix())
+        (root / runfile.MARKS).mkdir(exist_ok=True)
+        (root / runfile.MARKS / run_id).write_text(folder.relative_to(root).as_posix())
     except OSError as error:
         raise UsageError(f"the evidence folder cannot be written: {error}", target=str(root)) from error
 
