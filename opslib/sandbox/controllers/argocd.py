@@ -1,13 +1,15 @@
 """Argo CD: Applications are compared with git, synced, and kept so.
 
 Source: argoproj/argo-cd controller (v2.9): auto-sync, self-heal, prune, history, events. Git is a folder here,
-<state>/git/APPLICATION, one JSON manifest a file; its content's digest stands for the commit.
+<state>/git/APPLICATION, one JSON manifest a file; its content's digest stands for the commit. It is read every 180
+platform seconds, and at once when the Application is annotated argocd.argoproj.io/refresh (as by a webhook).
 
 Nothing happens while a StatefulSet or Deployment argocd-application-controller exists without a ready pod.
 """
 
 from __future__ import annotations
 
+import asyncio
 import copy
 import datetime as dt
 import hashlib
@@ -79,6 +81,8 @@ class ArgoController(Controller):
         self.engines = self.watch(STATEFULSETS, lambda _old, _new: [])
         self._resources: dict[tuple[str, str], Resource] = {}
         self._watched: dict[Resource, Informer] = {}
+        self._target: dict[str, tuple[str, list[Manifest]]] = {}  # what git said when it was last read
+        self._read: dict[str, float] = {}  # platform time of that
         self._drifted: dict[str, dt.datetime] = {}  # application -> since when it is out of sync
         self._revisions: dict[tuple[str, str], str] = {}  # (application, digest) -> commit
 
@@ -89,11 +93,20 @@ class ArgoController(Controller):
         if self._engine_is_down(app["metadata"]["namespace"]):
             return self.clock.speed  # look again in a real second
         app = copy.deepcopy(app)
-        if REFRESH in (app["metadata"].get("annotations") or {}):
-            await self._write(app, {"metadata": {"annotations": {REFRESH: None}}})
+        now = asyncio.get_running_loop().time() * self.clock.speed
+        read_at = self._read.get(key, -RECONCILE)
+        if REFRESH in (app["metadata"].get("annotations") or {}) or app.get("operation"):
+            read_at = -RECONCILE
+            if not app.get("operation"):
+                await self._write(app, {"metadata": {"annotations": {REFRESH: None}}})
+        if now - read_at >= RECONCILE:
+            self._target.pop(key, None)
+            self._read[key] = now
         comparison = await self._compare(app)
+        await self._report(app, comparison)
         wait = await self._act(app, comparison)
-        await self._report(app, await self._compare(app) if wait is None else comparison)
+        if wait is None:
+            await self._report(app, await self._compare(app))
         return RECONCILE if wait is None else wait
 
     def _engine_is_down(self, namespace: str) -> bool:
@@ -103,19 +116,14 @@ class ArgoController(Controller):
     # comparing ------------------------------------------------------------------------------------------
 
     async def _compare(self, app: Manifest) -> _Comparison:
-        name = app["metadata"]["name"]
-        folder = self.git / name
-        try:
-            texts = {path.name: path.read_text() for path in sorted(folder.glob("*.json"))}
-            wanted = [json.loads(text) for text in texts.values()]
-        except (OSError, ValueError) as error:
-            text = f"Failed to load target state: failed to generate manifest for source 1 of 1: {error}"
-            return _Comparison("", error=text)
-        if not texts:
-            path = (app["spec"].get("source") or {}).get("path", name)
-            text = f"Failed to load target state: failed to generate manifest for source 1 of 1: rpc error: code = Unknown desc = {path}: app path does not exist"
-            return _Comparison("", error=text)
-        digest = hashlib.sha1(json.dumps(texts, sort_keys=True).encode(), usedforsecurity=False).hexdigest()
+        name, key = app["metadata"]["name"], key_of(app)
+        if key not in self._target:
+            try:
+                self._target[key] = self._read_git(app)
+            except (OSError, ValueError) as error:
+                text = "Failed to load target state: failed to generate manifest for source 1 of 1"
+                return _Comparison("", error=f"{text}: {error}")
+        digest, wanted = self._target[key]
         items = []
         seen: set[tuple[str, str]] = set()
         for manifest in wanted:
@@ -132,6 +140,19 @@ class ArgoController(Controller):
         comparison = _Comparison("", items)
         comparison.revision = self._revision(app, digest, comparison.sync)
         return comparison
+
+    def _read_git(self, app: Manifest) -> tuple[str, list[Manifest]]:
+        """What git says now: its digest and its manifests.
+
+        Raises OSError or ValueError when there is nothing, or nothing that can be read.
+        """
+        name = app["metadata"]["name"]
+        texts = {path.name: path.read_text() for path in sorted((self.git / name).glob("*.json"))}
+        if not texts:
+            path = (app["spec"].get("source") or {}).get("path", name)
+            raise ValueError(f"rpc error: code = Unknown desc = {path}: app path does not exist")
+        digest = hashlib.sha1(json.dumps(texts, sort_keys=True).encode(), usedforsecurity=False).hexdigest()
+        return digest, [json.loads(text) for text in texts.values()]
 
     def _revision(self, app: Manifest, digest: str, sync: str) -> str:
         known = (app["metadata"]["name"], digest)

@@ -148,7 +148,11 @@ def _merge(patch: Manifest, wanted: Manifest) -> None:
             merged = []
             for entry in value:
                 match = next((old for key, old in keyed.items() if str(entry.get(key[0])) == key[1]), None)
-                merged.append({**match, **entry} if match is not None else entry)
-            patch[name] = [entry for entry in have if "$patch" in entry] + copy.deepcopy(merged)
+                whole: Any = copy.deepcopy(entry)
+                if match is not None:
+                    whole = match
+                    _merge(whole, entry)
+                merged.append(whole)
+            patch[name] = [entry for entry in have if "$patch" in entry] + merged
         else:
             patch[name] = copy.deepcopy(value)
