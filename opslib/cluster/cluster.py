@@ -355,7 +355,7 @@ class Cluster:
         """Switch Argo CD's automated sync of an Application off. Raises NotApplicable when it is off already."""
         from opslib.cluster.changes import pausing
 
-        return pausing.pause_sync(self.api, application, self.cluster_uid())
+        return pausing.pause_sync(self.api, self.namespace, application, self.cluster_uid())
 
     def resume_sync(
         self, application: str, *, prune: bool = True, self_heal: bool = True
@@ -364,7 +364,7 @@ class Cluster:
         from opslib.cluster.changes import pausing
 
         return pausing.resume_sync(
-            self.api, application, self.cluster_uid(), prune=prune, self_heal=self_heal
+            self.api, self.namespace, application, self.cluster_uid(), prune=prune, self_heal=self_heal
         )
 
     def revive(self, undo_spec: Mapping[str, Json]) -> KubernetesChange:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from opslib.cluster.changes.change import KubernetesChange
 from opslib.cluster.changes.edits import Edit, Field
 from opslib.cluster.changes.errors import NotApplicable
+from opslib.cluster.changes.leases import lease_name
 from opslib.cluster.gitops import application_items, automated, ignores, owner
 from opslib.errors import NotFound, NotInstalled
 from opslib.records.change import Risk, Target
@@ -53,7 +54,7 @@ def pause_for(api: Api, items: list[tuple[Json, str, str]]) -> tuple[list[Edit],
     return edits, follow_ups, commands
 
 
-def pause_sync(api: Api, name: str, cluster_uid: str) -> KubernetesChange:
+def pause_sync(api: Api, namespace: str, name: str, cluster_uid: str) -> KubernetesChange:
     """See Cluster.pause_sync."""
     app = _find(api, name)
     if automated(app) is None:
@@ -66,6 +67,9 @@ def pause_sync(api: Api, name: str, cluster_uid: str) -> KubernetesChange:
         title=f"Pause Argo CD auto-sync of {name}",
         operation="pause-sync",
         target=_target(api, app, cluster_uid),
+        leased=[
+            (namespace, lease_name(f"application/{name}"))
+        ],  # a responder holds leases in the platform's namespace
         edits=[_pause(app)],
         risk=Risk(
             "low",
@@ -79,7 +83,7 @@ def pause_sync(api: Api, name: str, cluster_uid: str) -> KubernetesChange:
 
 
 def resume_sync(
-    api: Api, name: str, cluster_uid: str, *, prune: bool = True, self_heal: bool = True
+    api: Api, namespace: str, name: str, cluster_uid: str, *, prune: bool = True, self_heal: bool = True
 ) -> KubernetesChange:
     """See Cluster.resume_sync."""
     app = _find(api, name)
@@ -102,6 +106,9 @@ def resume_sync(
         title=f"Resume Argo CD auto-sync of {name}",
         operation="resume-sync",
         target=_target(api, app, cluster_uid),
+        leased=[
+            (namespace, lease_name(f"application/{name}"))
+        ],  # a responder holds leases in the platform's namespace
         edits=[_edit(app, Field(POLICY, before, policy))],
         risk=Risk("low" if sync == "Synced" else "high", says, tuple(touched) or (f"application/{name}",)),
         commands=[_command(app, f'{{"prune":{str(prune).lower()},"selfHeal":{str(self_heal).lower()}}}')],
