@@ -89,6 +89,7 @@ def up(name: str = "default", speed: float | None = None, say: Say = silent) -> 
         sandbox.path.mkdir(parents=True, exist_ok=True)
         supervisor = Supervisor(sandbox, record)
         supervisor.save()
+        _end_strays(sandbox, known={process.pid for process in record.processes.values()})
         pki.ensure(sandbox)
         secret(sandbox.path / Redis.name / "password")  # the platform's Secret holds it
         _start(supervisor, _timed(say))
@@ -200,16 +201,22 @@ def down(name: str = "default", say: Say = silent) -> bool:
         supervisor = Supervisor(sandbox, record)
         if there:
             together(*(kind(supervisor).abandon for kind in KINDS))
-        lost = processes.strays(sandbox)
-        for pid in lost:
-            if started := processes.identity(pid):
-                processes.end(Process(pid, started), seconds=0.5)
+        lost = _end_strays(sandbox, known=set())
         processes.remove(sandbox.path)
         with contextlib.suppress(OSError):
             sandbox.path.parent.rmdir()  # only if no other sandbox is in it
     if there or lost:
         say(f"the sandbox {name} is gone")
     return there or bool(lost)
+
+
+def _end_strays(sandbox: Sandbox, known: set[int]) -> list[int]:
+    """End what carries this sandbox's mark and is not known, left by an `up` that was killed; their pids."""
+    lost = [pid for pid in processes.strays(sandbox) if not known & processes.ancestry(pid)]
+    for pid in lost:
+        if started := processes.identity(pid):
+            processes.end(Process(pid, started), seconds=0.5)
+    return lost
 
 
 def _record_or_none(sandbox: Sandbox) -> Record | None:

@@ -55,7 +55,7 @@ class Part(Service):
         if self.running():
             if not self.trouble():
                 return
-            self.stop()
+            self.abandon()
         self.run()
 
     def run(self) -> None:

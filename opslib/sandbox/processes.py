@@ -12,6 +12,7 @@ import os
 import shutil
 import signal
 import socket
+import stat
 import subprocess
 import threading
 import time
@@ -38,10 +39,10 @@ def identity(pid: int) -> str | None:
     if not PROC.joinpath("self").exists():
         return _identity_by_ps(pid)
     try:
-        stat = (PROC / str(pid) / "stat").read_text()
+        line = (PROC / str(pid) / "stat").read_text()
     except OSError:
         return None
-    fields = stat.rpartition(")")[2].split()  # the command may hold spaces and brackets
+    fields = line.rpartition(")")[2].split()  # the command may hold spaces and brackets
     if fields[0] in {"Z", "X"}:
         return None
     boot = (PROC / "sys/kernel/random/boot_id").read_text().strip()[:8]
@@ -121,6 +122,47 @@ def copy(source: Path, target: Path) -> None:
             f"cannot copy {source} to {target}: {done.stderr.strip()}.",
             next="look whether the disk is full (`df`).",
         )
+
+
+def mirror(source: Path, target: Path) -> int:
+    """Make a folder equal to an earlier copy of it; the number of files that had to be copied.
+
+    A file of the same size and time stamp is the same: so it is where the copy was made while nobody wrote.
+    """
+    wanted = {path.relative_to(source): path for path in source.rglob("*")}
+    for path in sorted(target.rglob("*"), reverse=True):  # what lies in a folder before the folder
+        match = wanted.get(path.relative_to(target))
+        if match is None or match.is_dir() != path.is_dir():
+            path.rmdir() if path.is_dir() and not path.is_symlink() else path.unlink()
+    copied = 0
+    for relative, path in sorted(wanted.items()):
+        there, state = target / relative, path.stat()
+        if path.is_dir():
+            there.mkdir(mode=stat.S_IMODE(state.st_mode), exist_ok=True)
+        elif there.exists() and _same(state, there.stat()):
+            continue
+        else:
+            shutil.copy2(path, there)
+            copied += 1
+        if os.geteuid() == 0:
+            os.chown(there, state.st_uid, state.st_gid)
+    return copied
+
+
+def _same(one: os.stat_result, other: os.stat_result) -> bool:
+    return (one.st_size, one.st_mtime_ns) == (other.st_size, other.st_mtime_ns)
+
+
+def ancestry(pid: int) -> set[int]:
+    """The pid, and those of its parents up to the first process."""
+    found: set[int] = set()
+    while pid > 1:
+        found.add(pid)
+        try:
+            pid = int((PROC / str(pid) / "stat").read_text().rpartition(")")[2].split()[1])
+        except OSError:
+            break
+    return found
 
 
 def strays(sandbox: Sandbox) -> list[int]:
@@ -230,8 +272,11 @@ def end(process: Process, *, how: signal.Signals = signal.SIGTERM, seconds: floa
     for kind, patience in ((how, seconds), (signal.SIGKILL, 5.0)):
         if not alive(process):
             return
-        with contextlib.suppress(ProcessLookupError):
+        try:
             os.killpg(process.pid, kind)
+        except ProcessLookupError:  # it leads no group: a child whose parent is gone
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(process.pid, kind)
         deadline = time.monotonic() + patience
         while alive(process) and time.monotonic() < deadline:
             time.sleep(POLL / 2)

@@ -23,7 +23,7 @@ from typing import ClassVar
 
 from filelock import FileLock
 
-from opslib.sandbox.processes import copy, free_port, listens, remove
+from opslib.sandbox.processes import copy, free_port, listens, mirror, remove
 from opslib.sandbox.services.base import Service
 from opslib.sandbox.state import SandboxError, cache_root, read_json, write_atomic
 
@@ -117,7 +117,7 @@ def _works(argv: list[str], user: str | None) -> bool:
 
 
 class Postgres(Service):
-    """The sandbox's PostgreSQL: folder postgres/ with data/, passwords.json, pgpass, address.json."""
+    """The sandbox's PostgreSQL: folder postgres/ with data/, prepared, passwords.json, pgpass, address.json."""
 
     name: ClassVar[str] = "postgres"
     processes: ClassVar[tuple[str, ...]] = ("postgres",)
@@ -137,13 +137,16 @@ class Postgres(Service):
         return account(self.folder)
 
     def start(self) -> None:
+        prepared = self.folder / "prepared"
         if self.running():
-            if not self.trouble():
+            if prepared.exists() and not self.trouble():
                 return
-            self.stop()
+            self.abandon()
         self.folder.mkdir(parents=True, exist_ok=True)
-        if not (self.data / "PG_VERSION").exists():
+        if not prepared.exists():
+            remove(self.data)  # what an `up` that was killed half-way left
             self._prepare()
+            prepared.touch()
         self._run()
 
     def stop(self) -> None:
@@ -169,8 +172,7 @@ class Postgres(Service):
 
     def restore(self, source: Path) -> None:
         self.abandon()
-        remove(self.data)
-        copy(source, self.data)
+        mirror(source, self.data)
         self._run()
 
     # -- starting
@@ -249,7 +251,6 @@ class Postgres(Service):
         """Make the cluster in this sandbox's folder, and copy it into the cache."""
         passwords = {login: secrets.token_hex(16) for login in LOGINS}
         write_atomic(self.folder / "passwords.json", json.dumps(passwords) + "\n", 0o600)
-        remove(self.data)
         self.data.mkdir(mode=0o700)
         pwfile = self.folder / "superuser"
         write_atomic(pwfile, passwords["postgres"] + "\n", 0o600)

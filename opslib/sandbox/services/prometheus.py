@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import functools
 import json
+import os
+import shutil
 import signal
 import subprocess
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 from typing import ClassVar
@@ -27,6 +29,8 @@ from opslib.sandbox.state import SandboxError, write_atomic
 JOB, INSTANCE = "pss-nano-sandbox", "platform"
 HOURS = 3.0  # of healthy history; what the plots of a notebook show
 RETENTION = "2d"
+REMAKE = timedelta(hours=1)  # a past that ended longer ago is made anew
+GAP = timedelta(seconds=10)  # a shorter one needs no filling: it is two scrapes
 # Small: it keeps some hundred series, and shares the machine with the rest of the sandbox.
 LEAN = {"GOMAXPROCS": "1", "GOGC": "50"}
 
@@ -63,7 +67,7 @@ class Prometheus(Service):
         if self.running():
             if not self.trouble():
                 return
-            self.stop()
+            self.abandon()
         if not self.data.exists():
             self.backfill()
         self._run()
@@ -97,28 +101,42 @@ class Prometheus(Service):
         write_atomic(self.folder / "targets.json", json.dumps(targets) + "\n")
 
     def backfill(self) -> None:
-        """Make its data folder, with blocks of healthy history that end now."""
-        text = self.folder / "history.txt"
-        write_atomic(text, healthy_history(datetime.now(UTC), HOURS))
+        """Make its data folder, with blocks of healthy history that end now.
+
+        The long past is made once and linked from then on; only what has passed since is made anew.
+        """
+        past, now = self.folder / "past", datetime.now(UTC)
+        made = datetime.fromtimestamp(past.stat().st_mtime, UTC) if past.exists() else None
+        if made is None or not timedelta(0) <= now - made < REMAKE:
+            remove(past)
+            fresh = self.folder / "past.part"
+            remove(fresh)
+            self._blocks(fresh, now, timedelta(hours=HOURS))
+            os.utime(fresh, (now.timestamp(), now.timestamp()))
+            fresh.replace(past)
+            made = now
         part = self.folder / "data.part"
         remove(part)
-        argv = [
-            str(self.programs["promtool"]),
-            "tsdb",
-            "create-blocks-from",
-            "openmetrics",
-            "-q",
-            str(text),
-            str(part),
-        ]
-        done = subprocess.run(argv, capture_output=True, text=True, check=False)
+        if now - made > GAP:
+            self._blocks(part, now, now - made - timedelta(seconds=1))
+        part.mkdir(exist_ok=True)
+        for block in past.iterdir():
+            # Blocks are never written to again: a link is as good as a copy.
+            shutil.copytree(block, part / block.name, copy_function=os.link)
+        part.replace(self.data)
+
+    def _blocks(self, target: Path, end: datetime, span: timedelta) -> None:
+        text = self.folder / "history.txt"
+        write_atomic(text, healthy_history(end, span.total_seconds() / 3600))
+        argv = [str(self.programs["promtool"]), "tsdb", "create-blocks-from", "openmetrics", "-q"]
+        done = subprocess.run([*argv, str(text), str(target)], capture_output=True, text=True, check=False)
         if done.returncode:
+            remove(target)
             raise SandboxError(
                 f"promtool refused the healthy history: {done.stderr.strip()[-400:]}",
                 next=f"look at {text}, and at healthy_history of the sandbox's exporter.",
             )
         text.unlink()
-        part.replace(self.data)
 
     def _run(self, attempts: int = 3) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)

@@ -52,7 +52,7 @@ def program() -> Path:
 
 
 class Redis(Service):
-    """The sandbox's Redis: folder redis/ with master/, replica/, password, address.json."""
+    """The sandbox's Redis: folder redis/ with master/, replica/, filled, password, address.json."""
 
     name: ClassVar[str] = "redis"
     processes: ClassVar[tuple[str, ...]] = ("redis", "redis-replica")
@@ -74,7 +74,7 @@ class Redis(Service):
         if self.running():
             if not self.trouble():
                 return
-            self.stop()
+            self.abandon()
         self._run()
 
     def stop(self) -> None:
@@ -110,11 +110,16 @@ class Redis(Service):
         self._run()
 
     def _run(self) -> None:
-        fresh = not (self.folder / "master").exists()
+        fresh = not (self.folder / "filled").exists()
+        if fresh:
+            # An `up` that was killed half-way may have left a part of it.
+            self.abandon()
+            remove(self.folder / "master")
         master = self._server(self.name, "master", self.port, "")
         if fresh:
             with Resp(master, self.password) as connection:
                 connection.pipeline(population())
+            (self.folder / "filled").touch()
         # Its own copy of the data is not needed: it follows the master from the start.
         replica = self._server(
             "redis-replica", "replica", self.replica_port, f"replicaof 127.0.0.1 {master}\n"

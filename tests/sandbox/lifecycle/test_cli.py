@@ -63,8 +63,9 @@ def test_down_without_a_sandbox_is_fine(sandboxes_dir):
     assert (done.exit_code, done.stderr) == (0, "there is no sandbox nobody\n")
 
 
-def test_status_is_1_and_names_what_died(healthy_sandbox: Sandbox):
-    name = healthy_sandbox.name
+def test_status_is_1_and_names_what_died(sandbox: Sandbox):
+    name = sandbox.name
+    run("up", "--name", name)
     assert run("status", "--name", name).exit_code == 0
     rows = {row["process"]: row for row in json.loads(run("status", "--name", name, "--json").stdout)}
     assert rows["prometheus"]["resident"] > 10_000_000
@@ -75,21 +76,23 @@ def test_status_is_1_and_names_what_died(healthy_sandbox: Sandbox):
     assert done.exit_code == 1
     assert "not well: redis" in done.stderr
     assert "dead" in done.stdout
+    assert run("up", "--name", name, "--quiet").exit_code == 0
+    assert run("status", "--name", name).exit_code == 0
 
 
-def test_env_is_nothing_but_exports(healthy_sandbox: Sandbox):
-    done = run("env", "--name", healthy_sandbox.name)
+def test_env_is_nothing_but_exports(sandbox: Sandbox):
+    done = run("env", "--name", sandbox.name)
     assert done.exit_code == 0
     lines = done.stdout.splitlines()
     assert len(lines) >= 10
     assert all(line.startswith("export ") for line in lines)
-    found = json.loads(run("env", "--name", healthy_sandbox.name, "--json").stdout)
-    assert found["KUBECONFIG"] == str(healthy_sandbox.kubeconfig)
+    found = json.loads(run("env", "--name", sandbox.name, "--json").stdout)
+    assert found["KUBECONFIG"] == str(sandbox.kubeconfig)
     assert found["OPSLIB_CONTEXT"] == "responder"
 
 
-def test_snapshot_and_restore(healthy_sandbox: Sandbox):
-    name = healthy_sandbox.name
+def test_snapshot_and_restore(sandbox: Sandbox):
+    name = sandbox.name
     assert run("snapshot", "mine", "--name", name).exit_code == 0
     assert [entry["name"] for entry in json.loads(run("snapshot", "--name", name, "--json").stdout)][
         -1
@@ -98,4 +101,27 @@ def test_snapshot_and_restore(healthy_sandbox: Sandbox):
     done = run("restore", "yours", "--name", name)
     assert done.exit_code == 2
     assert "healthy, mine" in done.stderr
-    processes.remove(healthy_sandbox.snapshots / "mine")
+    processes.remove(sandbox.snapshots / "mine")
+
+
+def test_faults_are_listed_and_told(sandbox: Sandbox):
+    listed = json.loads(run("faults", "--name", sandbox.name, "--json").stdout)
+    assert {"bad-release", "prometheus-down"} <= {fault["name"] for fault in listed}
+    assert not any(fault["active"] for fault in listed)
+    told = run("faults", "bad-release", "--name", sandbox.name).stdout
+    assert "What a responder sees:" in told
+    assert "$ kubectl" in told
+    done = run("faults", "no-such", "--name", sandbox.name)
+    assert done.exit_code == 2
+    assert "bad-release" in done.stderr
+
+
+def test_break_and_heal(healthy_sandbox: Sandbox):
+    name = healthy_sandbox.name
+    done = run("break", "prometheus-down", "--name", name)
+    assert done.exit_code == 0, done.stderr
+    assert run("status", "--name", name).exit_code == 1
+    assert run("break", "prometheus-down", "--name", name).exit_code == 2
+    done = run("heal", "--name", name)
+    assert (done.exit_code, "prometheus-down" in done.stderr) == (0, True), done.stderr
+    assert run("status", "--name", name).exit_code == 0

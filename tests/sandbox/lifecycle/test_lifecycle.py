@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -38,6 +39,13 @@ def until(condition, seconds: float = 15.0) -> bool:
 
 
 @pytest.fixture
+def whole_sandbox(sandbox: Sandbox) -> Sandbox:
+    """The session's sandbox with every process running; what is in it does not matter."""
+    lifecycle.up(sandbox.name)
+    return sandbox
+
+
+@pytest.fixture
 def second(sandboxes_dir: Path, request: pytest.FixtureRequest) -> Iterator[str]:
     """The name of another sandbox of this test's own; gone afterwards."""
     name = f"second-{os.environ.get('PYTEST_XDIST_WORKER', 'main')}"
@@ -45,16 +53,16 @@ def second(sandboxes_dir: Path, request: pytest.FixtureRequest) -> Iterator[str]
     lifecycle.down(name)
 
 
-def test_two_live_side_by_side_and_one_goes_without_a_trace(healthy_sandbox, second):
+def test_two_live_side_by_side_and_one_goes_without_a_trace(whole_sandbox, second):
     made = lifecycle.up(second, 60)
-    first, other = rows(healthy_sandbox.name), rows(second)
+    first, other = rows(whole_sandbox.name), rows(second)
     assert set(other) == set(ALL)
     assert all(row.well for row in (*first.values(), *other.values())), (first, other)
     ports = [row.port for row in (*first.values(), *other.values())]
     assert len(set(ports)) == len(ports)
     uids = {
         Admin(sandbox).get("/api/v1/namespaces/kube-system")["metadata"]["uid"]
-        for sandbox in (healthy_sandbox, made)
+        for sandbox in (whole_sandbox, made)
     }
     assert len(uids) == 2
     listening = set(processes_ports(made))
@@ -65,7 +73,7 @@ def test_two_live_side_by_side_and_one_goes_without_a_trace(healthy_sandbox, sec
     assert not made.path.exists()
     assert [row.pid for row in other.values() if row.pid and processes.identity(row.pid)] == []
     assert [port for port in listening if processes.listens(port)] == []
-    assert all(row.well for row in rows(healthy_sandbox.name).values())
+    assert all(row.well for row in rows(whole_sandbox.name).values())
     with pytest.raises(SandboxError, match="there is no sandbox"):
         lifecycle.status(second)
 
@@ -92,39 +100,39 @@ def processes_ports(sandbox: Sandbox) -> list[int]:
     return found
 
 
-def test_a_second_up_leaves_what_runs_alone(healthy_sandbox):
-    before = rows(healthy_sandbox.name)
-    lifecycle.up(healthy_sandbox.name)
-    after = rows(healthy_sandbox.name)
+def test_a_second_up_leaves_what_runs_alone(whole_sandbox):
+    before = rows(whole_sandbox.name)
+    lifecycle.up(whole_sandbox.name)
+    after = rows(whole_sandbox.name)
     assert {k: (r.pid, r.port) for k, r in before.items()} == {k: (r.pid, r.port) for k, r in after.items()}
 
 
 @pytest.mark.parametrize("process", ALL)
-def test_a_killed_process_is_named_by_status_and_started_again_on_its_port(healthy_sandbox, process):
-    before = rows(healthy_sandbox.name)
+def test_a_killed_process_is_named_by_status_and_started_again_on_its_port(whole_sandbox, process):
+    before = rows(whole_sandbox.name)
     os.kill(before[process].pid, signal.SIGKILL)
-    assert until(lambda: rows(healthy_sandbox.name)[process].state == "dead")
-    assert [name for name, row in rows(healthy_sandbox.name).items() if row.state == "dead"] == [process]
-    lifecycle.up(healthy_sandbox.name)
-    after = rows(healthy_sandbox.name)
-    assert until(lambda: all(row.well for row in rows(healthy_sandbox.name).values())), after
+    assert until(lambda: rows(whole_sandbox.name)[process].state == "dead")
+    assert [name for name, row in rows(whole_sandbox.name).items() if row.state == "dead"] == [process]
+    lifecycle.up(whole_sandbox.name)
+    after = rows(whole_sandbox.name)
+    assert until(lambda: all(row.well for row in rows(whole_sandbox.name).values())), after
     assert after[process].pid != before[process].pid
     assert {k: r.port for k, r in after.items()} == {k: r.port for k, r in before.items()}
     others = set(ALL) - {process}
     assert {k: before[k].pid for k in others} == {k: after[k].pid for k in others}
 
 
-def test_a_process_that_hangs_is_not_well_and_is_replaced(healthy_sandbox):
-    pid = rows(healthy_sandbox.name)["platform"].pid
+def test_a_process_that_hangs_is_not_well_and_is_replaced(whole_sandbox):
+    pid = rows(whole_sandbox.name)["platform"].pid
     os.kill(pid, signal.SIGSTOP)
-    row = rows(healthy_sandbox.name)["platform"]
+    row = rows(whole_sandbox.name)["platform"]
     assert (row.state, row.well) == ("running", False)
     assert "did not answer" in row.note
-    lifecycle.up(healthy_sandbox.name)
-    assert rows(healthy_sandbox.name)["platform"].pid != pid
+    lifecycle.up(whole_sandbox.name)
+    assert rows(whole_sandbox.name)["platform"].pid != pid
 
 
-def test_an_up_that_was_killed_half_way_is_cleared_away_and_can_be_repeated(second):
+def test_an_up_killed_half_way_can_be_repeated_and_a_damaged_record_can_be_cleared_away(second):
     half = subprocess.Popen([sys.executable, "-c", UP, second], stderr=subprocess.DEVNULL)
     sandbox = Sandbox(second)
     assert until(lambda: len(processes.strays(sandbox)) >= 2)
@@ -132,13 +140,9 @@ def test_an_up_that_was_killed_half_way_is_cleared_away_and_can_be_repeated(seco
     half.wait()
     lifecycle.up(second, 60)
     assert all(row.well for row in rows(second).values())
-    assert len(lifecycle.unavailable(sandbox)) == 0
-    lifecycle.down(second)
-    assert processes.strays(sandbox) == []
+    assert lifecycle.unavailable(sandbox) == []
+    assert len(processes.strays(sandbox)) >= len(ALL)
 
-
-def test_down_works_on_a_damaged_record_and_on_a_folder_that_is_gone(second):
-    sandbox = lifecycle.up(second, 60)
     sandbox.record_file.write_text('{"name": "sec')
     with pytest.raises(SandboxError, match="damaged"):
         lifecycle.status(second)
@@ -147,15 +151,15 @@ def test_down_works_on_a_damaged_record_and_on_a_folder_that_is_gone(second):
     assert not sandbox.path.exists()
 
 
-def test_another_speed_is_refused_while_it_is_there(healthy_sandbox):
+def test_another_speed_is_refused_while_it_is_there(whole_sandbox):
     with pytest.raises(BadInputError, match="at speed 60"):
-        lifecycle.up(healthy_sandbox.name, 20)
+        lifecycle.up(whole_sandbox.name, 20)
     with pytest.raises(BadInputError, match="cannot be"):
         lifecycle.up("never", 0)
     assert not Sandbox("never").path.exists()
 
 
-def test_the_environment_serves_a_shell(healthy_sandbox):
+def test_the_environment_serves_a_shell(whole_sandbox):
     from opslib.sandbox.services.postgres import binaries
     from opslib.sandbox.services.redis import program
 
@@ -168,7 +172,7 @@ def test_the_environment_serves_a_shell(healthy_sandbox):
         {sys.executable} -c "import os, requests
 print(requests.get(os.environ['PROMETHEUS_URL'] + '/-/ready', timeout=5).status_code)"
     """
-    exports = lifecycle.exports(lifecycle.env(healthy_sandbox.name))
+    exports = lifecycle.exports(lifecycle.env(whole_sandbox.name))
     clean = {"PATH": os.environ["PATH"], "HOME": "/nonexistent", "EXPORTS": exports}
     done = subprocess.run(
         ["sh", "-c", script], env=clean, capture_output=True, text=True, timeout=60, check=False
@@ -177,12 +181,12 @@ print(requests.get(os.environ['PROMETHEUS_URL'] + '/-/ready', timeout=5).status_
     assert done.stdout.split() == ["deployment.apps/api-gateway", "oncall|3000", "PONG", "200"]
 
 
-def test_no_variable_but_one_holds_a_password(healthy_sandbox):
-    variables = lifecycle.env(healthy_sandbox.name)
+def test_no_variable_but_one_holds_a_password(whole_sandbox):
+    variables = lifecycle.env(whole_sandbox.name)
     password = variables.pop("REDISCLI_AUTH")
     secrets = [
         password,
-        *__import__("json").loads((healthy_sandbox.path / "postgres/passwords.json").read_text()).values(),
+        *json.loads((whole_sandbox.path / "postgres/passwords.json").read_text()).values(),
     ]
     assert not [key for key, value in variables.items() for secret in secrets if secret in value]
 
@@ -211,7 +215,12 @@ def test_a_restore_puts_everything_back(healthy_sandbox, kubectl):
     before = pods()
     kubectl("-n", "pss-nano", "delete", "deployment", "auth-service", "--wait=false")
     kubectl("-n", "pss-nano", "delete", "secret", "--all")
-    kubectl("-n", "pss-nano", "create", "configmap", "left-behind")
+    left = {
+        "apiVersion": "v1",
+        "kind": "ConfigMap",
+        "metadata": {"name": "left-behind", "namespace": "pss-nano"},
+    }
+    kubectl("apply", "-f", "-", stdin=json.dumps(left))
     with connect(healthy_sandbox) as c:
         c.execute("DROP TABLE tickets CASCADE")
     with resp(healthy_sandbox) as r:
@@ -266,18 +275,18 @@ def test_the_past_holds_no_error_of_before_a_restore(healthy_sandbox):
     assert ask('sum(nginx_ingress_controller_requests{status="200"} offset 2h)') > 0
 
 
-def test_control_stops_and_starts_a_service_and_status_says_so(healthy_sandbox):
-    port = rows(healthy_sandbox.name)["redis"].port
-    control(healthy_sandbox.path, "redis", "stop")
-    control(healthy_sandbox.path, "redis", "stop")
-    row = rows(healthy_sandbox.name)["redis"]
+def test_control_stops_and_starts_a_service_and_status_says_so(whole_sandbox):
+    port = rows(whole_sandbox.name)["redis"].port
+    control(whole_sandbox.path, "redis", "stop")
+    control(whole_sandbox.path, "redis", "stop")
+    row = rows(whole_sandbox.name)["redis"]
     assert (row.state, row.well) == ("stopped", False)
     assert not processes.listens(port)
-    control(healthy_sandbox.path, "redis", "start")
-    assert rows(healthy_sandbox.name)["redis"].port == port
+    control(whole_sandbox.path, "redis", "start")
+    assert rows(whole_sandbox.name)["redis"].port == port
     with pytest.raises(BadInputError, match="no data service 'mongo'"):
-        control(healthy_sandbox.path, "mongo", "stop")
+        control(whole_sandbox.path, "mongo", "stop")
     with pytest.raises(BadInputError, match="no action"):
-        control(healthy_sandbox.path, "redis", "explode")  # type: ignore[arg-type]
+        control(whole_sandbox.path, "redis", "explode")  # type: ignore[arg-type]
     with pytest.raises(SandboxError, match="there is no sandbox"):
-        control(healthy_sandbox.path.with_name("never"), "redis", "stop")
+        control(whole_sandbox.path.with_name("never"), "redis", "stop")

@@ -45,10 +45,10 @@ def open_supervisor() -> Iterator[Supervisor]:
         shutil.rmtree(base)
 
 
-def supervised(path: Path) -> Iterator[Supervisor]:
+def supervised(path: Path, speed: float = 20.0) -> Iterator[Supervisor]:
     sandbox = Sandbox.at(path)
     sandbox.path.mkdir()
-    made = Supervisor(sandbox, Record("one"))
+    made = Supervisor(sandbox, Record("one", speed=speed))
     yield made
     for pid in processes.strays(sandbox):
         if started := processes.identity(pid):

@@ -6,12 +6,16 @@ import os
 import signal
 import stat
 import time
+from collections.abc import Iterator
 
 import psycopg
 import pytest
 
+from opslib.sandbox.processes import Supervisor
 from opslib.sandbox.services.postgres import LOGINS, NAMESPACE, Postgres
 from opslib.sandbox.state import read_json
+
+from .conftest import supervised
 
 
 def connect(service: Postgres, login: str = "oncall", **more) -> psycopg.Connection:
@@ -31,7 +35,13 @@ def one(connection: psycopg.Connection, query: str):
     return connection.execute(query).fetchone()[0]
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
+def supervisor(tmp_path_factory, cache) -> Iterator[Supervisor]:
+    """One server for the module: each test leaves it running, with every table there."""
+    yield from supervised(tmp_path_factory.mktemp("postgres") / "one")
+
+
+@pytest.fixture(scope="module")
 def postgres(supervisor) -> Postgres:
     service = Postgres(supervisor)
     service.start()
@@ -153,10 +163,8 @@ def test_root_runs_it_as_nobody_where_nobody_can_go(open_supervisor):
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root has to become somebody else")
-def test_root_runs_it_in_a_namespace_where_nobody_cannot_go(supervisor, tmp_path):
-    tmp_path.chmod(0o700)
-    service = Postgres(supervisor)
-    assert service.account.prefix == NAMESPACE
-    service.start()
-    with connect(service) as c:
+def test_root_runs_it_in_a_namespace_where_nobody_cannot_go(postgres):
+    # pytest's own folders are closed to others: the module's server is such a one.
+    assert postgres.account.prefix == NAMESPACE
+    with connect(postgres) as c:
         assert one(c, "SELECT count(*) FROM pnrs") == 3000

@@ -107,3 +107,22 @@ def test_a_wanted_port_is_given_only_when_it_is_free():
         assert processes.free_port(port) not in {port, 0}
         assert processes.listens(port)
     assert not processes.listens(port)
+
+
+def test_a_mirror_copies_only_what_differs(tmp_path: Path):
+    source, target = tmp_path / "source", tmp_path / "target"
+    (source / "sub").mkdir(parents=True)
+    for name in ("same", "sub/changed", "sub/removed"):
+        (source / name).write_text(name)
+    processes.copy(source, target)
+    time.sleep(0.01)
+    (target / "sub/changed").write_text("CHANGED!!!!")
+    (target / "sub/removed").unlink()
+    (target / "more").mkdir()
+    (target / "more/file").write_text("x")
+    assert processes.mirror(source, target) == 2
+    assert {str(p.relative_to(target)): p.read_text() for p in target.rglob("*") if p.is_file()} == {
+        name: name for name in ("same", "sub/changed", "sub/removed")
+    }
+    assert not (target / "more").exists()
+    assert processes.mirror(source, target) == 0

@@ -13,10 +13,13 @@ from datetime import datetime
 import pytest
 import requests
 
+from opslib.sandbox.processes import Supervisor
 from opslib.sandbox.services import debian, prometheus
 from opslib.sandbox.services.prometheus import Prometheus
 from opslib.sandbox.services.prometheus_rules import RULES
 from opslib.sandbox.state import SandboxError, write_atomic
+
+from .conftest import supervised
 
 EDGE = "nginx_ingress_controller_requests"
 
@@ -49,14 +52,21 @@ def past(now: datetime, hours: float) -> str:
     return "\n".join([f"# TYPE {EDGE} unknown", *lines, "# EOF"]) + "\n"
 
 
-@pytest.fixture
-def service(supervisor, monkeypatch) -> Iterator[Prometheus]:
+@pytest.fixture(scope="module")
+def service(tmp_path_factory, cache) -> Iterator[Prometheus]:
+    patch = pytest.MonkeyPatch()
+    patch.setattr(prometheus, "healthy_history", past)
+    for supervisor in supervised(tmp_path_factory.mktemp("prometheus") / "one", speed=60):
+        yield from running(supervisor)
+    patch.undo()
+
+
+def running(supervisor: Supervisor) -> Iterator[Prometheus]:
     made = Prometheus(supervisor)
     try:
         _ = made.programs
     except debian.LeftOutError as error:
         pytest.skip(str(error))
-    monkeypatch.setattr(prometheus, "healthy_history", past)
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Exporter)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     address = {"exporter": f"http://127.0.0.1:{server.server_port}/metrics"}

@@ -8,6 +8,8 @@ import time
 
 import pytest
 import redis as client
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
 from opslib.sandbox.services.redis import Redis
 
@@ -44,7 +46,7 @@ def test_each_logical_database_holds_what_its_service_keeps(redis):
 
 def test_it_asks_for_its_password(redis):
     with pytest.raises(client.AuthenticationError):
-        client.Redis(port=redis.port).ping()
+        client.Redis(port=redis.port, retry=Retry(NoBackoff(), 0)).ping()
 
 
 @pytest.mark.parametrize("command", ["FLUSHDB", "FLUSHALL"])
