@@ -10,7 +10,7 @@ from typing import Any
 
 from aiohttp import web
 
-from opslib.sandbox.api import apply, conversion, requests, tables
+from opslib.sandbox.api import apply, conversion, protobuf, requests, tables
 from opslib.sandbox.api.auth import User
 from opslib.sandbox.api.errors import (
     ApiError,
@@ -293,7 +293,7 @@ class Verbs:
         data = await request.read()
         kind = requests.media_type(request.headers.get("Content-Type", ""))
         if kind == PROTOBUF_TYPE:
-            raise unsupported_media_type([requests.JSON_TYPE, requests.YAML_TYPE])
+            return protobuf.decode(data)
         return requests.decode_body(data, kind)
 
     async def _create(

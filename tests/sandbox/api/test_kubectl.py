@@ -256,3 +256,66 @@ def test_wait_for_condition_and_delete(cluster: Cluster, web: str) -> None:
     )
     assert "deleted" in cluster.kubectl("delete", "deploy/web", "-n", web)
     cluster.kubectl("wait", "deploy/web", "-n", web, "--for=delete", "--timeout=10s")
+
+
+def test_commands_that_send_protobuf(cluster: Cluster, ns: str, tmp_path: Path) -> None:
+    def run(*arguments: str) -> str:
+        return cluster.kubectl("-n", ns, *arguments)
+
+    assert cluster.kubectl("auth", "can-i", "delete", "pods", "-n", ns) == "yes\n"
+    refused = cluster.kubectl_raw("auth", "can-i", "delete", "pods", "-n", ns, user="observer")
+    assert (refused.returncode, refused.stdout) == (1, "no\n")
+    assert "selfsubjectaccessreviews" in cluster.kubectl("auth", "can-i", "--list", "-n", ns, user="observer")
+    assert "oncall-observer" in cluster.kubectl("auth", "whoami", user="observer")
+    run("create", "deployment", "made", "--image=example/app:v1", "--replicas=3", "--port=80")
+    live = cluster.ok("GET", f"{APPS}/{ns}/deployments/made")
+    assert live["spec"]["replicas"] == 3 and live["spec"]["selector"] == {"matchLabels": {"app": "made"}}
+    (container,) = live["spec"]["template"]["spec"]["containers"]
+    assert container["image"] == "example/app:v1" and container["ports"] == [
+        {"containerPort": 80, "protocol": "TCP"}
+    ]
+    run("create", "configmap", "c", "--from-literal=a=ü")
+    assert cluster.ok("GET", f"/api/v1/namespaces/{ns}/configmaps/c")["data"] == {"a": "ü"}
+    run("create", "secret", "generic", "s", "--from-literal=k=v")
+    assert cluster.ok("GET", f"/api/v1/namespaces/{ns}/secrets/s")["data"] == {"k": "dg=="}
+    run("create", "serviceaccount", "robot")
+    assert run("create", "token", "robot").strip()
+    run("create", "role", "r", "--verb=get,list", "--resource=pods", "--resource=deployments.apps")
+    run("create", "rolebinding", "b", "--role=r", "--serviceaccount=x:y", "--user=me")
+    bound = cluster.ok("GET", f"/apis/rbac.authorization.k8s.io/v1/namespaces/{ns}/rolebindings/b")
+    assert {s["kind"] for s in bound["subjects"]} == {"User", "ServiceAccount"} and bound["roleRef"][
+        "name"
+    ] == "r"
+    run("autoscale", "deployment", "made", "--min=2", "--max=5", "--cpu=60%")
+    scaler = cluster.ok("GET", f"/apis/autoscaling/v2/namespaces/{ns}/horizontalpodautoscalers/made")
+    assert (scaler["spec"]["minReplicas"], scaler["spec"]["maxReplicas"]) == (2, 5)
+    assert scaler["spec"]["metrics"][0]["resource"]["target"]["averageUtilization"] == 60
+    run("create", "job", "j", "--image=example/app:v1", "--", "date", "-u")
+    job = cluster.ok("GET", f"/apis/batch/v1/namespaces/{ns}/jobs/j")
+    assert job["spec"]["template"]["spec"]["containers"][0]["command"] == ["date", "-u"]
+    run("create", "quota", "q", "--hard=pods=9,cpu=2")
+    run("create", "poddisruptionbudget", "p", "--selector=app=made", "--min-available=50%")
+    budget = cluster.ok("GET", f"/apis/policy/v1/namespaces/{ns}/poddisruptionbudgets/p")
+    assert budget["spec"] == {"minAvailable": "50%", "selector": {"matchLabels": {"app": "made"}}}
+    run("create", "service", "clusterip", "svc", "--tcp=80:8080")
+    ports = cluster.ok("GET", f"/api/v1/namespaces/{ns}/services/svc")["spec"]["ports"]
+    assert ports == [{"name": "80-8080", "port": 80, "protocol": "TCP", "targetPort": 8080}]
+    cluster.kubectl("create", "namespace", f"{ns}-two")
+    tried = run("create", "deployment", "dry", "--image=x:v1", "--dry-run=server", "-o", "name")
+    assert tried == "deployment.apps/dry\n"
+
+
+def test_protobuf_that_is_not_known_is_refused_whole(cluster: Cluster, ns: str) -> None:
+    kind = "application/vnd.kubernetes.protobuf"
+    path = f"/api/v1/namespaces/{ns}/configmaps"
+    wrong = cluster.request("POST", path, b"not protobuf", kind)
+    assert wrong.status_code == 400
+    described = b"\x0a\x02v1\x12\x09ConfigMap"
+    body = b"\x0a\x09\x0a\x01x" + b"\x7a\x01y"  # metadata cut short
+    envelope = b"k8s\x00\x0a" + bytes([len(described)]) + described + b"\x12" + bytes([len(body)]) + body
+    assert cluster.request("POST", path, envelope, kind).status_code == 400
+    body = b"\x0a\x03\x0a\x01x" + b"\x7a\x01y"  # field 15 of a ConfigMap does not exist
+    envelope = b"k8s\x00\x0a" + bytes([len(described)]) + described + b"\x12" + bytes([len(body)]) + body
+    refused = cluster.request("POST", path, envelope, kind)
+    assert refused.status_code == 415 and "field 15 of ConfigMap" in refused.json()["message"]
+    assert cluster.request("GET", f"{path}/x").status_code == 404
