@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import statistics
 import subprocess
 import time
@@ -28,48 +29,79 @@ class Case:
 
 @dataclass(frozen=True)
 class Times:
-    """Wall-clock seconds of every round."""
+    """Seconds of every round: by the clock, and of processor time, which a busy machine disturbs less."""
 
     name: str
     seconds: Sequence[float]
+    cpu_seconds: Sequence[float]
 
     @property
     def median(self) -> float:
-        """Seconds, the median of all rounds."""
+        """Seconds by the clock, the median of all rounds."""
         return statistics.median(self.seconds)
 
+    @property
+    def cpu(self) -> float:
+        """Seconds of processor time, the median of all rounds."""
+        return statistics.median(self.cpu_seconds)
 
-def run(case: Case, number: int = 0) -> float:
-    """Run the case once; seconds it took. Raises BenchmarkError with what the failing command said."""
+
+class Watch:
+    """Measures what happens inside `with`: seconds by the clock, and of processor time of all that was started."""
+
+    seconds: float
+    cpu_seconds: float
+
+    def __enter__(self) -> Watch:
+        self._began, self._used = time.perf_counter(), self._children()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.seconds = time.perf_counter() - self._began
+        self.cpu_seconds = self._children() - self._used
+
+    @staticmethod
+    def _children() -> float:
+        used = resource.getrusage(resource.RUSAGE_CHILDREN)
+        return used.ru_utime + used.ru_stime
+
+
+def run(case: Case, number: int = 0) -> Watch:
+    """Run the case once; what it took. Raises BenchmarkError with what the failing command said."""
     here = str(case.folder / f"round-{number}") if case.folder else ""
     if here:
         Path(here).mkdir(parents=True)
-    began = time.perf_counter()
-    for command in case.commands:
-        words = [word.replace("{round}", here) for word in command]
-        done = subprocess.run(
-            words,
-            env=dict(case.environ),
-            capture_output=True,
-            text=True,
-            check=False,
-            stdin=subprocess.DEVNULL,
-        )
-        if done.returncode not in case.good:
-            said = (done.stderr or done.stdout).strip()[-2000:]
-            raise BenchmarkError(f"{case.name}: {' '.join(words)} ended with {done.returncode}: {said}")
-    return time.perf_counter() - began
+    with Watch() as watch:
+        for command in case.commands:
+            words = [word.replace("{round}", here) for word in command]
+            done = subprocess.run(
+                words,
+                env=dict(case.environ),
+                capture_output=True,
+                text=True,
+                check=False,
+                stdin=subprocess.DEVNULL,
+            )
+            if done.returncode not in case.good:
+                said = (done.stderr or done.stdout).strip()[-2000:]
+                raise BenchmarkError(f"{case.name}: {' '.join(words)} ended with {done.returncode}: {said}")
+    return watch
 
 
 def in_turns(cases: Sequence[Case], rounds: int) -> list[Times]:
     """Every case `rounds` times: A B C, A B C, ...; one more round before them is not counted."""
     for case in cases:
         run(case)
-    taken: dict[str, list[float]] = {case.name: [] for case in cases}
+    taken: dict[str, list[Watch]] = {case.name: [] for case in cases}
     for number in range(1, rounds + 1):
         for case in cases:
             taken[case.name].append(run(case, number))
-    return [Times(name, seconds) for name, seconds in taken.items()]
+    return [times(name, watches) for name, watches in taken.items()]
+
+
+def times(name: str, watches: Sequence[Watch]) -> Times:
+    """What was measured under this name."""
+    return Times(name, [watch.seconds for watch in watches], [watch.cpu_seconds for watch in watches])
 
 
 def memory(pids: Sequence[int]) -> dict[str, float]:

@@ -9,7 +9,6 @@ import platform
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -19,7 +18,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.cases import OPSLIB, ROOT, observing_runs, starts
-from benchmarks.measure import BenchmarkError, Times, descendants, in_turns, memory
+from benchmarks.measure import BenchmarkError, Times, Watch, descendants, in_turns, memory, times
 
 NAME = "bench"
 RESULTS = ROOT / "benchmarks" / "results"
@@ -59,11 +58,11 @@ class Sandbox:
             raise BenchmarkError(f"{' '.join(command)} ended with {done.returncode}: {done.stderr[-2000:]}")
         return done.stdout
 
-    def timed(self, *words: str) -> float:
-        """Seconds that `opslib sandbox WORDS` takes."""
-        began = time.perf_counter()
-        self.say(*words)
-        return time.perf_counter() - began
+    def timed(self, name: str, *words: str) -> Times:
+        """What `opslib sandbox WORDS` takes, under this name."""
+        with Watch() as watch:
+            self.say(*words)
+        return times(name, [watch])
 
     def pids(self) -> list[int]:
         """The processes that sandbox.json names, and theirs."""
@@ -89,9 +88,8 @@ def measure(console: Console, rounds: int) -> tuple[list[Times], list[Ratio], di
         sandbox = Sandbox(Path(scratch) / "sandboxes")
         try:
             console.print("sandbox: up, down, up")
-            times = [Times("sandbox up, first", [sandbox.timed("up")])]
-            times.append(Times("sandbox down", [sandbox.timed("down")]))
-            times.append(Times("sandbox up, second", [sandbox.timed("up")]))
+            steps = [("sandbox up, first", "up"), ("sandbox down", "down"), ("sandbox up, second", "up")]
+            taken = [sandbox.timed(name, word) for name, word in steps]
             size = memory(sandbox.pids())
             console.print("sandbox: break bad-release")
             sandbox.say("break", "bad-release")
@@ -104,20 +102,26 @@ def measure(console: Console, rounds: int) -> tuple[list[Times], list[Ratio], di
     ours, plain, kubectl = runs
     ratios = [
         Ratio("opslib run / papermill", ours.median / plain.median, at_most=0.6),
+        Ratio("opslib run / papermill, processor time", ours.cpu / plain.cpu),
         Ratio("opslib run / kubectl commands", ours.median / kubectl.median),
         Ratio("opslib --help / python -c pass", help_.median / bare.median, at_most=12),
     ]
-    return [*times, *runs, help_, bare], ratios, size
+    return [*taken, *runs, help_, bare], ratios, size
 
 
-def show(
-    console: Console, times: Sequence[Times], ratios: Sequence[Ratio], size: Mapping[str, float]
-) -> None:
+def show(console: Console, rows: Sequence[Times], ratios: Sequence[Ratio], size: Mapping[str, float]) -> None:
     """The tables."""
-    table = Table("what", "median s", "fastest s", "slowest s", "rounds", title="Wall-clock time")
-    for row in times:
+    table = Table("what", "median s", "fastest s", "slowest s", "processor s", "rounds", title="Times")
+    for row in rows:
         low, high = min(row.seconds), max(row.seconds)
-        table.add_row(row.name, f"{row.median:.2f}", f"{low:.2f}", f"{high:.2f}", str(len(row.seconds)))
+        table.add_row(
+            row.name,
+            f"{row.median:.2f}",
+            f"{low:.2f}",
+            f"{high:.2f}",
+            f"{row.cpu:.2f}",
+            str(len(row.seconds)),
+        )
     console.print(table)
     table = Table("ratio of medians", "value", "to reach", "", title="Ratios")
     for ratio in ratios:
@@ -129,7 +133,7 @@ def show(
     )
 
 
-def write(times: Sequence[Times], ratios: Sequence[Ratio], size: Mapping[str, float]) -> Path:
+def write(rows: Sequence[Times], ratios: Sequence[Ratio], size: Mapping[str, float]) -> Path:
     """The same as JSON; the file's path."""
     now = datetime.now(UTC)
     body = {
@@ -141,7 +145,13 @@ def write(times: Sequence[Times], ratios: Sequence[Ratio], size: Mapping[str, fl
             "system": platform.system(),
         },
         "times": [
-            {"name": row.name, "median_seconds": row.median, "seconds": list(row.seconds)} for row in times
+            {
+                "name": row.name,
+                "median_seconds": row.median,
+                "seconds": list(row.seconds),
+                "cpu_seconds": list(row.cpu_seconds),
+            }
+            for row in rows
         ],
         "ratios": [
             {"name": row.name, "value": row.value, "at_most": row.at_most or None, "verdict": row.verdict}
@@ -164,12 +174,12 @@ def main() -> int:
     if rounds < 1:
         parser.error("--rounds must be 1 or more")
     try:
-        times, ratios, size = measure(console, rounds)
+        rows, ratios, size = measure(console, rounds)
     except BenchmarkError as error:
         print(f"bench: {error}", file=sys.stderr)
         return 3
-    show(console, times, ratios, size)
-    console.print(f"Written to {write(times, ratios, size).relative_to(ROOT)}")
+    show(console, rows, ratios, size)
+    console.print(f"Written to {write(rows, ratios, size).relative_to(ROOT)}")
     return 0
 
 
