@@ -29,9 +29,12 @@ def warm() -> None:
     from opslib.records import model
 
     now = model.stamp(model.now())
-    empty = {"cells": [], "metadata": {}, "nbformat": 4, "nbformat_minor": 5}
+    output = {"output_type": "stream", "name": "stdout", "text": "x"}
+    code = {"cell_type": "code", "id": "a", "metadata": {}, "source": "x = 'a'", "outputs": [output]}
+    words = {"cell_type": "markdown", "id": "b", "metadata": {}, "source": "# a\n`b`\n```bash\nls\n```"}
+    small = {"cells": [code, words], "metadata": {}, "nbformat": 4, "nbformat_minor": 5}
     with contextlib.suppress(EvidenceError):  # the real page will say it
-        page(json.dumps(empty).encode(), RunFile("", "", started=now, ended=now))
+        page(json.dumps(small).encode(), RunFile("", "", started=now, ended=now))
 
 
 def page(notebook: bytes, about: RunFile) -> str:
@@ -72,8 +75,19 @@ def _export() -> Any:
     with _lock:
         if _exporter is None:
             from nbconvert.exporters.html import HTMLExporter
+            from nbconvert.exporters.templateexporter import TemplateExporter
+            from nbconvert.filters.highlight import Highlight2HTML
 
-            _exporter = HTMLExporter(
+            class PageExporter(HTMLExporter):  # type: ignore[misc,unused-ignore]
+                """nbconvert's, without its second parse of the whole page, which costs more than all the rest."""
+
+                def from_notebook_node(self, nb: Any, resources: Any = None, **kw: Any) -> Any:
+                    self.register_filter(
+                        "highlight_code", Highlight2HTML(pygments_lexer="ipython3", parent=self)
+                    )
+                    return TemplateExporter.from_notebook_node(self, nb, resources, **kw)
+
+            _exporter = PageExporter(
                 template_name="report",
                 extra_template_basedirs=[str(TEMPLATES)],
                 filters={"inert": inert},

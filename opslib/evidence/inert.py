@@ -95,6 +95,8 @@ _ATTRIBUTE = re.compile(r"""\s+([a-zA-Z-]+)(?:=(?:"([^"<>`]*)"|'([^'<>`]*)'|([a-
 _TAG = re.compile(
     r"</?([a-zA-Z][a-zA-Z0-9]*)((?:\s+[a-zA-Z-]+(?:=(?:\"[^\"<>`]*\"|'[^'<>`]*'|[a-zA-Z0-9_.%#-]+))?)*)\s*/?>"
 )
+# Runbooks link to one another; from the archive such a link leads nowhere.
+_NEIGHBOUR = re.compile(r'<a href="[^"<>:]*\.ipynb(?:#[^"<>]*)?">')
 _ANGLE = re.compile(r"<")
 _SCOPED_STYLE = re.compile(r"<style\b[^>]*>.*?</style\s*>", re.DOTALL | re.IGNORECASE)
 _SAFE_ADDRESS = re.compile(r"#|https?://", re.IGNORECASE)
@@ -107,7 +109,7 @@ _BAD_STYLE = re.compile(
 def inert(html: str) -> str:
     """`html` with nothing in it that a browser would run, load or send: plain tags, links and embedded images only."""
     # pandas puts a <style scoped> into every table; the page has its own.
-    text = _SCOPED_STYLE.sub("", html)
+    text = _NEIGHBOUR.sub("<a>", _SCOPED_STYLE.sub("", html))
     return text if _plain(text) else _cleaned(text)
 
 
