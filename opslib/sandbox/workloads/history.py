@@ -109,7 +109,7 @@ def healthy_history(now: dt.datetime, hours: float = 3.0) -> str:
     """
     end = now.timestamp()
     start = end - hours * 3600
-    dense = _times(start, end - FINE_SPAN, STEP) + _times(end - FINE_SPAN, end, FINE)
+    dense = _times(start, end - FINE_SPAN, STEP) + _times(end - FINE_SPAN, end, FINE)[1:]
     coarse = _times(start, end, COARSE)
     lines: list[str] = []
     for name, series, histogram, buckets in (
