@@ -61,9 +61,10 @@ async def serve(state: Path, speed: float) -> None:
     temporary.write_text(json.dumps({"url": f"https://127.0.0.1:{port}", "pid": os.getpid()}))
     temporary.replace(address)
     LOG.info("serving on https://127.0.0.1:%s", port)
-    saving = asyncio.create_task(api.store.keep_saving())
+    background = [asyncio.create_task(api.store.keep_saving()), asyncio.create_task(api.expire_events())]
     await stop.wait()
-    saving.cancel()
+    for task in background:
+        task.cancel()
     api.stop()
     await runner.cleanup()
     api.audit.close()

@@ -155,6 +155,12 @@ def from_v1(fields: Json) -> set[Path]:
     return found
 
 
+def _well_formed(fields: Any) -> bool:
+    return fields is None or (
+        isinstance(fields, dict) and all(_well_formed(v) and v is not None for v in fields.values())
+    )
+
+
 def _stamp() -> str:
     return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
@@ -184,7 +190,9 @@ def track(
 ) -> None:
     """Write metadata.managedFields after a create or update: the changed fields now belong to this manager."""
     was: list[Json] = (old or {}).get("metadata", {}).get("managedFields") or []
-    entries = list(was if given is None or old is None else given)
+    # managers that a client wrote itself count, unless they are malformed (then the live ones stay)
+    keep = given is None or old is None or not all(_well_formed(e.get("fieldsV1")) for e in given)
+    entries = list(was if keep or given is None else given)
     if entries == [{}]:
         entries = []
     applied = any(e.get("operation") == "Apply" for e in entries)

@@ -11,6 +11,7 @@ from aiohttp import web
 from opslib.sandbox.api import conversion, defaults, strategy
 from opslib.sandbox.api.auth import Attributes, User, denied
 from opslib.sandbox.api.errors import Json, bad_request, expired, method_not_allowed, no_such_path
+from opslib.sandbox.api.objects import Options
 from opslib.sandbox.api.store import encode
 from opslib.sandbox.api.verbs import answer
 
@@ -59,34 +60,40 @@ def _replace(server: ApiServer, state: Any) -> Json:
 def import_objects(server: ApiServer, items: Any) -> Json:
     """Put objects in as they are: uid, creationTimestamp, generation, ownerReferences and status are kept if given.
 
-    No admission and no validation but that of the types; absent system fields are filled, kinds are defaulted, CRDs
-    register at once, an existing object of that name is replaced. Returns how many were imported.
+    No admission and no validation but that of the types: a value of a wrong type is a 400, an unknown field is dropped
+    and named in the answer. Absent system fields are filled, kinds are defaulted, CRDs register at once, an existing
+    object of that name is replaced. Returns how many were imported.
     """
     if isinstance(items, dict):
         items = items.get("items")
     if not isinstance(items, list):
         raise bad_request("a list of objects is expected")
+    dropped: list[str] = []
     for item in items:
-        _import(server, item)
+        _import(server, item, dropped)
     for (_, name), entry in server.store.items(("", "namespaces")):
         if not entry.obj["metadata"].get("deletionTimestamp"):
             server.objects.populate_namespace(name)
-    return {"imported": len(items), "resourceVersion": str(server.store.rv)}
+    return {"imported": len(items), "resourceVersion": str(server.store.rv), "dropped": dropped}
 
 
-def _import(server: ApiServer, item: Json) -> None:
+def _import(server: ApiServer, item: Any, dropped: list[str]) -> None:
+    if not isinstance(item, dict):
+        raise bad_request("every imported item must be an object")
     group, _, version = str(item.get("apiVersion", "")).rpartition("/")
     row = server.registry.by_kind(group, version, str(item.get("kind", "")))
     if row is None or "list" not in row.verbs:
         raise bad_request(
             f"no resource for {item.get('apiVersion')} {item.get('kind')}: import its CRD first"
         )
-    obj = conversion.to_storage(row, {k: v for k, v in item.items() if k not in ("apiVersion", "kind")})
+    unknown: list[str] = []
+    obj = conversion.to_storage(row, server.objects.decode(row, item, Options(), unknown))
     stored = server.registry.for_storage(row.key) or row
     meta = obj.setdefault("metadata", {})
     strategy.generate_name(meta)
     if not meta.get("name"):
         raise bad_request(f"an imported {row.kind} has no name")
+    dropped += [f"{row.kind} {meta['name']}: {text}" for text in unknown]
     namespace = ""
     if row.namespaced:
         namespace = meta.setdefault("namespace", "default")

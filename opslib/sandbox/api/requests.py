@@ -96,6 +96,15 @@ def flag(query: Mapping[str, str], name: str) -> bool:
     return name in query and query[name].lower() in _TRUE
 
 
+def number(query: Mapping[str, str], name: str) -> int:
+    """An integer query parameter, 0 without it. Raises ApiError 400 for other text."""
+    text = query.get(name) or "0"
+    try:
+        return int(text)
+    except ValueError:
+        raise ApiError(400, "BadRequest", f'strconv.ParseInt: parsing "{text}": invalid syntax') from None
+
+
 def dry_run(query: Any) -> bool:
     """Whether dryRun=All was asked. Raises ApiError 422 for another value."""
     values = query.getall("dryRun", []) if hasattr(query, "getall") else []

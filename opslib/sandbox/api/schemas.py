@@ -123,8 +123,11 @@ class Schemas:
         elif kind == "array":
             if not isinstance(value, list):
                 raise DecodeError(_cannot(value, struct, path, _go_type(schema)))
+            items = schema.get("items") or {}
             for i, item in enumerate(value):
-                self._walk(schema.get("items") or {}, item, f"{path}[{i}]", struct, out)
+                if item is None:  # Go makes it the zero value
+                    value[i] = item = self._zero(items)  # noqa: PLW2901
+                self._walk(items, item, f"{path}[{i}]", struct, out)
         elif kind == "string":
             if not isinstance(value, str):
                 raise DecodeError(_cannot(value, struct, path, _go_type(schema)))
@@ -141,6 +144,8 @@ class Schemas:
         if properties is None:
             if isinstance(rest, dict):
                 for key, item in value.items():
+                    if item is None:
+                        value[key] = item = self._zero(rest)  # noqa: PLW2901
                     self._walk(rest, item, _join(path, key), struct, out)
             return  # a free-form object
         for key in list(value):
@@ -149,10 +154,18 @@ class Schemas:
                 out.unknown.append(_join(path, key))
                 del value[key]
                 continue
+            if value[key] is None and sub.get("$ref", "").removeprefix(_REF) not in _TIMES:
+                del value[key]  # null is absent; a time's null is kept, since genuine servers show it
+                continue
             self._walk(sub, value[key], _join(path, key), struct, out)
         for name in schema.get("required") or ():
             if value.get(name) is None:
                 out.missing.append(_join(path, name))
+
+    def _zero(self, schema: Json) -> Any:
+        kinds = (self.follow(schema) or {}).get("type")
+        kind = kinds[0] if isinstance(kinds, list) else kinds
+        return {"object": {}, "array": [], "string": "", "integer": 0, "boolean": False}.get(str(kind))
 
     def _leaf(self, ref: str, value: Any, path: str, struct: str) -> None:
         if value is None:

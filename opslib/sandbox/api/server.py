@@ -6,6 +6,7 @@ import asyncio
 import base64
 import json
 import logging
+import time
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,8 @@ from opslib.sandbox.api.watch import Watch
 
 LOG = logging.getLogger("opslib.sandbox.api")
 MAX_BODY = 64 * 1024 * 1024  # a whole state is restored in one request
+EVENT_TTL = 3600.0  # kube-apiserver --event-ttl, in platform seconds
+EVENT_TTL_LEAST = 900.0  # but people who look at a broken sandbox think in wall-clock time
 _CRDS = ("apiextensions.k8s.io", "customresourcedefinitions")
 _SYSTEM_NAMESPACES = ("default", "kube-node-lease", "kube-public", "kube-system")
 
@@ -69,6 +72,21 @@ class ApiServer:
         for _, entry in self.store.items(_CRDS):
             self.registry.add_crd(entry.obj)
         self.objects.garbage.sweep()
+
+    async def expire_events(self) -> None:
+        """Remove events that nobody has written for their time to live; runs until cancelled."""
+        key, row = ("", "events"), self.registry.find("", "v1", "events")
+        assert row is not None
+        seen: dict[tuple[str, str], tuple[int, float]] = {}
+        ttl = max(EVENT_TTL / self.speed, EVENT_TTL_LEAST)
+        while True:
+            now = time.monotonic()
+            current = {where: entry.rv for where, entry in self.store.items(key)}
+            seen = {w: seen[w] if seen.get(w, (0, 0.0))[0] == rv else (rv, now) for w, rv in current.items()}
+            for where, (_, since) in seen.items():
+                if now - since > ttl:
+                    self.objects.remove(row, *where)
+            await asyncio.sleep(ttl / 60)
 
     def end_watches(self, error: ApiError) -> None:
         """End every open watch with an ERROR event."""

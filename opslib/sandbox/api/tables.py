@@ -10,7 +10,7 @@ import re
 from datetime import UTC, datetime
 from typing import Any
 
-from opslib.sandbox.api import columns
+from opslib.sandbox.api import columns, conversion
 from opslib.sandbox.api.errors import Json
 from opslib.sandbox.api.registry import Resource
 from opslib.sandbox.api.store import Entry
@@ -107,7 +107,8 @@ def table(resource: Resource, entries: list[Entry], rv: str, version: str, inclu
     for entry in entries:
         row: Json = {"cells": cells(entry.obj, now) if cells else _custom_cells(resource, entry.obj, now)}
         if include == "Object":
-            row["object"] = {"kind": resource.kind, "apiVersion": resource.api_version, **entry.obj}
+            whole = conversion.from_storage(resource, entry.copy())
+            row["object"] = {"kind": resource.kind, "apiVersion": resource.api_version, **whole}
         elif include != "None":
             row["object"] = partial(entry.obj, version)
         rows.append(row)

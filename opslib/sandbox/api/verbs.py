@@ -165,7 +165,7 @@ class Verbs:
                 )
             pairs = [p for p in pairs if list(p[0]) > after]
         entries = [(k, e) for k, e in pairs if match is None or match(e.obj)]
-        limit = int(query.get("limit") or 0)
+        limit = requests.number(query, "limit")
         meta: Json = {"resourceVersion": str(rv)}
         if 0 < limit < len(entries):
             last = entries[limit - 1][0]
@@ -227,7 +227,7 @@ class Verbs:
     ) -> web.StreamResponse:
         query = request.query
         match = self._matcher(resource, query)
-        seconds = query.get("timeoutSeconds")
+        seconds = requests.number(query, "timeoutSeconds")
         initial = requests.flag(query, "sendInitialEvents")
         if initial and query.get("resourceVersionMatch") != "NotOlderThan":
             problem = FieldError(
@@ -270,7 +270,7 @@ class Verbs:
                 "" if initial else query.get("resourceVersion", ""),
                 requests.flag(query, "allowWatchBookmarks"),
                 initial,
-                float(seconds) if seconds and float(seconds) > 0 else MIN_TIMEOUT * (1 + random.random()),
+                float(seconds) if seconds > 0 else MIN_TIMEOUT * (1 + random.random()),
             ),
         )
         self.watches.add(watch)
@@ -371,7 +371,8 @@ class Verbs:
         if not manager:
             problem = FieldError("FieldValueRequired", "fieldManager", "is required for apply patch")
             raise invalid("PatchOptions", "meta.k8s.io", "", [problem])
-        if isinstance(config, dict) and (config.get("metadata") or {}).get("managedFields"):
+        meta = config.get("metadata") if isinstance(config, dict) else None
+        if isinstance(meta, dict) and meta.get("managedFields"):
             raise bad_request("metadata.managedFields must be nil")
         config = self.objects.decode(resource, config, options, warnings)
         config["metadata"].setdefault("name", info.name)
@@ -399,9 +400,13 @@ class Verbs:
             raise bad_request("the delete options must be an object")
         query = request.query
         if "gracePeriodSeconds" in query:
-            body["gracePeriodSeconds"] = int(query["gracePeriodSeconds"])
+            body["gracePeriodSeconds"] = requests.number(query, "gracePeriodSeconds")
         if "propagationPolicy" in query:
             body["propagationPolicy"] = query["propagationPolicy"]
+        grace, wanted = body.get("gracePeriodSeconds"), body.get("preconditions")
+        if not (grace is None or type(grace) is int) or not (wanted is None or isinstance(wanted, dict)):
+            text = "json: cannot unmarshal into Go struct field DeleteOptions of type v1.DeleteOptions"
+            raise bad_request(text)
         return body
 
     async def _delete(
