@@ -52,6 +52,9 @@ PATTERNS: list[re.Pattern[str]] = [
     re.compile(
         rf"(?i)(\\?[\"']{_NAMES}\\?[\"']\s*:\s*){_HARMLESS}(?:\\?\"[^\"\n]*\"|'[^'\n]*')"
     ),  # "token": "..."
+    re.compile(
+        rf"(?im)(^\s*[\w.-]*(?:pass|secret|token|[_-]key):[ \t]+){_HARMLESS}[^\s,;\"'<>]{{8,}}$"
+    ),  # YAML
     re.compile(rf"(?i)(\b[\w.-]*passw(?:or)?d:[ \t]+){_HARMLESS}[^\s,;\"'<>]+"),  # password: ...
     re.compile(r"(?i)(\bidentified by\s+|\bpassword\s+)'[^'\n]+'"),  # SQL: ALTER ROLE x PASSWORD '...'
     re.compile(r"()\beyJ[\w-]{8,}\.[\w-]{8,}\.[\w-]*"),  # JSON Web Token
@@ -62,6 +65,8 @@ PATTERNS: list[re.Pattern[str]] = [
     ),
     re.compile(r"(https://hooks\.slack\.com/services/)[\w/]+"),
 ]
+# Words that are base64 of readable text are looked into: the values of a Secret object are such words.
+_BASE64 = re.compile(r"(?<![\w+/=])[A-Za-z0-9+/]{12,8192}={0,2}(?![\w+/=])")
 _OPEN_PEM = re.compile(r"-----BEGIN [A-Z0-9 ]*PRIVATE KEY-----(?![\s\S]*-----END [A-Z0-9 ]*PRIVATE KEY-----)")
 _BINARY = ("image/png", "image/jpeg", "image/gif", "application/pdf")
 _LONGEST_HELD = 65536
@@ -108,6 +113,11 @@ class Redactor:
                 return MASK
             return self.text(value)
         if isinstance(value, Mapping):
+            if value.get("kind") == "Secret":  # a Kubernetes object: all its values, whatever their names
+                hidden = {
+                    key: dict.fromkeys(value[key], MASK) for key in ("data", "stringData") if value.get(key)
+                }
+                value = {**value, **hidden}
             return {self.value(key): self.value(item, str(key)) for key, item in value.items()}
         if isinstance(value, list | tuple):
             return [self.value(item) for item in value]
@@ -142,7 +152,19 @@ class Redactor:
             text = self._known.sub(MASK, text)
         for pattern in PATTERNS:
             text = pattern.sub(lambda match: match.group(1) + MASK, text)
-        return text
+        return _BASE64.sub(self._within, text)
+
+    def _within(self, match: re.Match[str]) -> str:
+        """A base64 word, masked when what it says is a secret."""
+        word = match.group()
+        try:
+            said = base64.b64decode(word + "=" * (-len(word) % 4), validate=True).decode()
+        except ValueError:
+            return word
+        if not said.isprintable() and not said.replace("\n", "").replace("\t", "").isprintable():
+            return word
+        secret = bool(self._known and self._known.search(said)) or any(p.search(said) for p in PATTERNS)
+        return MASK if secret else word
 
 
 def forms(secret: str) -> set[str]:

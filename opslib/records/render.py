@@ -29,7 +29,8 @@ def _step_text(record: Json) -> str:
 
 def _step_html(record: Json) -> str:
     status = str(record.get("status") or "plain")
-    shown = m.badge(status) if record.get("status") else m.small("running …")
+    running = m.small("running …") if record.get("seconds") is None else ""
+    shown = m.badge(status) if record.get("status") else running
     by_hand = "\n".join(record.get("by_hand", []))
     return m.panel(
         status,

@@ -99,4 +99,5 @@ def _title(record: Json) -> str:
 
 
 def _step_badge(step: Json) -> str:
-    return m.badge(step["status"]) if step.get("status") else m.small("running")
+    status = str(step.get("status") or "running")
+    return m.badge(status) if status in m.SIGNS else m.small(status)

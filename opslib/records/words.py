@@ -15,7 +15,8 @@ def amount(value: Any, unit: str = "") -> str:
         return f"{value * 100:.4g} %"
     if unit == "seconds":
         return span(float(value))
-    return f"{value:.6g} {unit}".strip()
+    shown = f"{value:,.0f}" if abs(value) >= 1000 or isinstance(value, int) else f"{value:.4g}"
+    return f"{shown} {unit}".strip()
 
 
 def span(seconds: float) -> str:

@@ -134,10 +134,12 @@ class Run:
             status: str | None = str(worst(inside)) if inside else None
             if error is not None:
                 status = Status.UNKNOWN
-            step["status"] = str(status) if status else "ok"
+            step["status"] = str(status) if status else "done"  # nothing was judged in it
             says = f"{type(error).__name__}: {error}" if error is not None else None
             took = round(time.monotonic() - began, 4)
-            self.emitter.rewrite(body, display_id, status=step["status"], seconds=took, error=says)
+            self.emitter.rewrite(
+                body, display_id, status=str(status) if status else None, seconds=took, error=says
+            )
 
     def check(
         self,

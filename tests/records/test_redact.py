@@ -88,6 +88,8 @@ def test_a_stream_cut_anywhere_never_shows_the_value(cuts):
         ('{"password": "hunter2"}', "hunter2"),
         ('{\\"password\\": \\"hunter2\\"}', "hunter2"),
         ("STRIPE_API_KEY=abc123", "abc123"),
+        ("data:\n  DB_PASS: aHVudGVyMg==\n  x: y", "aHVudGVyMg"),
+        ("stringData:\n  jwt-token: not.a.jwt.but\n", "not.a.jwt"),
         ("client_secret=abc&x=1", "=abc"),
         ("ALTER ROLE app PASSWORD 'hunter2'", "hunter2"),
         ("eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxMjM0In0.abc-def", "eyJzdWIi"),
@@ -128,10 +130,46 @@ def test_patterns(text, gone):
         "certificate-authority-data: " + base64.b64encode(b"-----BEGIN CERTIFICATE-----\nMIIB" * 9).decode(),
         "rollback-api-gateway@a910c6bc150e",
         "passwordless login is on",
+        "replicas: 3\nimage: api-gateway:v1.8.0\nterminationMessagePath: /dev/termination-log",
+        "applicationControllerRevisionHash",
+        base64.b64encode(b"just a readable sentence, nothing more").decode(),
+        "sha256:" + "0123456789abcdef" * 4,
     ],
 )
 def test_ordinary_text_is_left_alone(text):
     assert Redactor(["short"]).text(text) == text
+
+
+def test_values_of_a_secret_object():
+    secret = {
+        "kind": "Secret",
+        "metadata": {"name": "db"},
+        "data": {"URL": "aHR0cDovL3g="},
+        "stringData": {"x": "y"},
+    }
+    clean = Redactor().value({"items": [secret]})["items"][0]
+    assert clean == {
+        "kind": "Secret",
+        "metadata": {"name": "db"},
+        "data": {"URL": MASK},
+        "stringData": {"x": MASK},
+    }
+
+
+@pytest.mark.parametrize(
+    "inside",
+    [
+        "postgresql://app:pa55word@db/x",
+        "password=hunter2",
+        "my-known-secret",
+        "-----BEGIN EC PRIVATE KEY-----\nMH",
+    ],
+)
+def test_base64_words_are_looked_into(inside):
+    word = base64.b64encode(inside.encode()).decode()
+    for encoded in (word, word.rstrip("=")):
+        clean = Redactor(["my-known-secret"]).text(f"DATABASE_URL: {encoded}\nnext")
+        assert encoded not in clean and clean.endswith("\nnext")
 
 
 def test_values_of_secret_fields_and_not_of_others():
