@@ -110,8 +110,8 @@ class Metrics:
         Columns: at (UTC), requests_per_second, error_ratio (NaN without traffic). Empty when there is no series.
         """
         step = step_seconds or max(2.0, minutes * 60 / POINTS)
-        # A window of four steps smooths; never shorter than Prometheus can rate with a slow scrape.
-        span = _span(max(4 * step, 15.0))
+        # A window of four steps smooths; never shorter than two samples of a scrape each 30 s.
+        span = _span(max(4 * step, 60.0))
 
         # One query: two would be evaluated at different moments, and their points would not meet.
         query = _either(EDGE, self.namespace, service, lambda s: f"sum by (status) (rate({s}[{span}]))")

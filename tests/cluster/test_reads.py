@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import json
 import time
 from concurrent.futures import ThreadPoolExecutor
 
@@ -73,12 +74,17 @@ def test_an_unknown_deployment_is_not_found(cluster: Cluster) -> None:
     assert "gateway" in str(caught.value) and caught.value.next
 
 
-def test_without_a_role_nothing_is_guessed(profile: Profiles) -> None:
-    stranger = Cluster(profile("developer"))
-    for read in ("pods", "deployments", "nodes"):
-        with pytest.raises(NotPermitted):
-            getattr(stranger, read)()
-    assert not stranger.can("list", "pods")
+def test_what_may_not_be_read_is_said(profile: Profiles) -> None:
+    developer = Cluster(profile("developer"))
+    assert len(developer.pods("api-gateway")) == 5
+    for read in ("nodes", "hpas", "applications"):
+        with pytest.raises(NotPermitted) as caught:
+            getattr(developer, read)()
+        assert caught.value.next
+    assert not developer.can("list", "hpa")
+    # Whether Argo CD would take a change back must not be a guess.
+    with pytest.raises(NotPermitted):
+        developer.rollback("api-gateway")
 
 
 def test_who_and_where(cluster: Cluster, observer: Cluster, kubectl: Kubectl) -> None:
@@ -111,15 +117,9 @@ def test_revisions_tell_what_differs(cluster: Cluster) -> None:
 
 def test_two_ingresses_for_one_host_are_seen(cluster: Cluster, kubectl: Kubectl) -> None:
     """A10: the chart's and the raw manifest claim the same host and path."""
-    kubectl(
-        "create",
-        "ingress",
-        "second",
-        "-n",
-        "pss-nano",
-        "--class=nginx",
-        "--rule=api.pss-nano.com/*=api-gateway:3000",
-    )
+    second = json.loads(kubectl("get", "ingress", "api-gateway", "-n", "pss-nano", "-o", "json").stdout)
+    second["metadata"] = {"name": "second", "namespace": "pss-nano"}
+    kubectl("create", "-f", "-", stdin=json.dumps(second))
     try:
         rules = cluster.ingresses("api.pss-nano.com")
         assert set(rules["ingress"]) == {"api-gateway", "second"}
