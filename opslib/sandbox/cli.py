@@ -141,11 +141,39 @@ def env(name: Name = "default", as_json: Json = False) -> None:
 
     kubectl, psql and redis-cli then reach the sandbox by themselves; opslib acts as the responder.
     """
-    from opslib.sandbox import lifecycle
+    from opslib.sandbox import environment
 
     with _explained():
-        variables = lifecycle.env(name)
-    sys.stdout.write(json.dumps(variables, indent=1) + "\n" if as_json else lifecycle.exports(variables))
+        variables = environment.env(name)
+    sys.stdout.write(json.dumps(variables, indent=1) + "\n" if as_json else environment.exports(variables))
+
+
+@app.command("exec", context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})
+def exec_(
+    command: Annotated[
+        list[str], typer.Argument(metavar="COMMAND...", help="What to run, e.g. psql -c '\\dt'.")
+    ],
+    name: Name = "default",
+) -> None:
+    """Run a command that finds the sandbox: kubectl, psql and redis-cli come along with opslib.
+
+    [bold]opslib sandbox exec kubectl get pods[/bold], [bold]opslib sandbox exec psql[/bold],
+    [bold]opslib sandbox exec bash[/bold]
+    """
+    import os
+
+    from opslib.sandbox import environment
+
+    with _explained():
+        variables = environment.env(name)
+    path = os.pathsep.join([*environment.tools(), os.environ.get("PATH", "")])
+    # Also for this process: the program itself is looked up on its PATH.
+    os.environ.update({**variables, "PATH": path})
+    try:
+        os.execvp(command[0], command)  # noqa: S606
+    except FileNotFoundError:
+        _say(f"[red]there is no command {_escape(command[0])}.[/red]")
+        raise typer.Exit(127) from None
 
 
 @app.command()

@@ -1,9 +1,9 @@
-"""The life of a sandbox: up, down, status, and what a shell must know to use it."""
+"""The life of a sandbox: up, down, status."""
 
 from __future__ import annotations
 
 import contextlib
-import shlex
+import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,6 +12,7 @@ from typing import Any
 
 from opslib.sandbox import pki, processes
 from opslib.sandbox.admin import Admin
+from opslib.sandbox.environment import env, exports
 from opslib.sandbox.parts import Api, Platform
 from opslib.sandbox.processes import Supervisor
 from opslib.sandbox.services.base import Service
@@ -31,6 +32,8 @@ from opslib.sandbox.state import (
     sandboxes_root,
     secret,
 )
+
+__all__ = ["Row", "down", "env", "exports", "names", "status", "unavailable", "up"]
 
 Say = Callable[[str], None]
 KINDS: tuple[type[Service], ...] = (Api, Postgres, Redis, Platform, Prometheus)
@@ -203,8 +206,9 @@ def down(name: str = "default", say: Say = silent) -> bool:
             together(*(kind(supervisor).abandon for kind in KINDS))
         lost = _end_strays(sandbox, known=set())
         processes.remove(sandbox.path)
-        with contextlib.suppress(OSError):
-            sandbox.path.parent.rmdir()  # only if no other sandbox is in it
+        if "OPSLIB_SANDBOX_DIR" not in os.environ:
+            with contextlib.suppress(OSError):
+                sandbox.path.parent.rmdir()  # ours, and empty when no other sandbox is in it
     if there or lost:
         say(f"the sandbox {name} is gone")
     return there or bool(lost)
@@ -260,39 +264,3 @@ def _rows(supervisor: Supervisor, service: Service) -> list[Row]:
         else:
             rows.append(Row(process, "running", known.pid, port, processes.resident(known.pid), trouble))
     return rows
-
-
-# -- env
-
-
-def env(name: str = "default") -> dict[str, str]:
-    """The environment variables by which tools find this sandbox; none holds a password except REDISCLI_AUTH.
-
-    Raises SandboxError when there is no such sandbox.
-    """
-    sandbox = Sandbox(name)
-    if not sandbox.exists():
-        raise SandboxError(f"there is no sandbox {name}.", next="run `opslib sandbox up`.")
-    record = sandbox.load()
-    postgres, redis = sandbox.address("postgres") or {}, sandbox.address("redis") or {}
-    found = {
-        "OPSLIB_SANDBOX": name,
-        "KUBECONFIG": str(sandbox.kubeconfig),
-        "OPSLIB_CONTEXT": "responder",
-        "OPSLIB_EDGE_CA": str(sandbox.pki / "issuing-ca.crt"),
-        "PGHOST": str(postgres.get("host", "")),
-        "PGPORT": str(postgres.get("port", "")),
-        "PGUSER": str(postgres.get("user", "")),
-        "PGDATABASE": str(postgres.get("database", "")),
-        "PGPASSFILE": str(postgres.get("passfile", "")),
-        "REDIS_URL": f"redis://127.0.0.1:{redis.get('port', '')}/0",
-        "REDISCLI_AUTH": secret(sandbox.path / "redis" / "password"),
-    }
-    if "prometheus" not in record.left_out:
-        found["PROMETHEUS_URL"] = str((sandbox.address("prometheus") or {}).get("url", ""))
-    return found
-
-
-def exports(variables: dict[str, str]) -> str:
-    """The variables as lines that a POSIX shell evaluates."""
-    return "".join(f"export {key}={shlex.quote(value)}\n" for key, value in variables.items())

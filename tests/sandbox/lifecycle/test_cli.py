@@ -15,7 +15,7 @@ from opslib.sandbox import processes
 from opslib.sandbox.cli import app
 from opslib.sandbox.state import Sandbox
 
-COMMANDS = ("up", "down", "status", "env", "faults", "break", "heal", "snapshot", "restore")
+COMMANDS = ("up", "down", "status", "env", "faults", "break", "heal", "snapshot", "restore", "exec")
 
 
 def run(*words: str):
@@ -102,6 +102,29 @@ def test_snapshot_and_restore(sandbox: Sandbox):
     assert done.exit_code == 2
     assert "healthy, mine" in done.stderr
     processes.remove(sandbox.snapshots / "mine")
+
+
+@pytest.mark.parametrize(
+    ("command", "shows"),
+    [
+        (("kubectl", "get", "deployment", "api-gateway", "-o", "name"), "deployment.apps/api-gateway\n"),
+        (("psql", "-Atc", "SELECT current_user"), "oncall\n"),
+        (("sh", "-c", 'redis-cli -u "$REDIS_URL" PING'), "PONG\n"),
+    ],
+)
+def test_exec_runs_a_command_that_finds_the_sandbox(sandbox: Sandbox, command, shows):
+    code = "import sys; from opslib.sandbox.cli import app; app(sys.argv[1:])"
+    done = subprocess.run(
+        [sys.executable, "-c", code, "exec", "--name", sandbox.name, *command],
+        capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert (done.returncode, done.stdout) == (0, shows), done.stderr
+
+
+def test_exec_of_nothing_is_127(sandbox: Sandbox):
+    done = run("exec", "--name", sandbox.name, "no-such-command")
+    assert done.exit_code == 127
+    assert "no-such-command" in done.stderr
 
 
 def test_faults_are_listed_and_told(sandbox: Sandbox):

@@ -122,6 +122,19 @@ def test_a_killed_process_is_named_by_status_and_started_again_on_its_port(whole
     assert {k: before[k].pid for k in others} == {k: after[k].pid for k in others}
 
 
+def test_two_at_once_do_not_start_anything_twice(whole_sandbox):
+    name = whole_sandbox.name
+    killed = {process: rows(name)[process].pid for process in ("redis", "prometheus")}
+    for pid in killed.values():
+        os.kill(pid, signal.SIGKILL)
+    both = [subprocess.Popen([sys.executable, "-c", UP, name]) for _ in range(2)]
+    assert [one.wait(60) for one in both] == [0, 0]
+    after = rows(name)
+    assert all(row.well for row in after.values())
+    ours = {row.pid for row in after.values()}
+    assert [pid for pid in processes.strays(whole_sandbox) if not ours & processes.ancestry(pid)] == []
+
+
 def test_a_process_that_hangs_is_not_well_and_is_replaced(whole_sandbox):
     pid = rows(whole_sandbox.name)["platform"].pid
     os.kill(pid, signal.SIGSTOP)
