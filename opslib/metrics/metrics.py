@@ -179,7 +179,7 @@ class Metrics:
         return frame("targets", COLUMNS["targets"], rows)
 
     def targets_down(self) -> pd.DataFrame:
-        """The scraped targets that are not up. Columns as `targets`. Raises SourceError when nothing is scraped at all."""
+        """The scrape targets that are down. Columns as `targets`. Raises SourceError when nothing is scraped at all."""
         data = self.targets()
         if data.empty:
             raise SourceError(
@@ -187,11 +187,12 @@ class Metrics:
                 target=self.prometheus.name,
                 next="look at its configuration and service discovery",
             )
-        return data[data["health"] != "up"].reset_index(drop=True)
+        return data[data["health"] == "down"].reset_index(drop=True)
 
     def scrape_health(self) -> Measurement:
-        """Share of the scrape targets that are up. Unknown when there is no target (M2)."""
+        """Share of the scrape targets that are up. Unknown when there is no target, or none was scraped yet (M2)."""
         data, now = self.targets(), datetime.now(UTC)
+        data = data[data["health"] != "unknown"]
         if data.empty:
             return Measurement(None, "ratio", now, 0, "nothing is scraped", "/api/v1/targets")
         up = float((data["health"] == "up").mean())
