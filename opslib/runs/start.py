@@ -109,7 +109,9 @@ def _nouns(profile: settings.Profile) -> dict[str, Callable[[], Any]]:
     def noun(name: str) -> Any:
         if name not in made:
             kind = getattr(import_module(f"opslib.{name}"), name.capitalize())
-            made[name] = kind(profile, noun("cluster")) if name == "edge" else kind(profile)
+            # The edge finds hosts in the cluster; the ingress' own counter is the second witness of its symptom.
+            others = (noun("cluster"), noun("metrics").ratio_since) if name == "edge" else ()
+            made[name] = kind(profile, *others)
         return made[name]
 
     return {name: partial(noun, name) for name in ("cluster", "metrics", "database", "cache", "edge")}
