@@ -45,7 +45,7 @@ test: lint
 
 lint: $(STAMP)
 	@$(BIN)/ruff check --quiet .
-	@$(BIN)/ruff format --quiet --check . || { $(BIN)/ruff format --check .; exit 1; }
+	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports --no-logo
 	@$(BIN)/opslib lint

@@ -43,7 +43,7 @@ class Profile:
     prometheus: str = ""
     pgservice: str = ""
     redis: str = ""
-    edge: str = ""  # base address of the ingress, when the Ingress' own status does not tell, e.g. https://10.0.0.7
+    edge: str = ""  # base address of the ingress when its own status does not tell, e.g. https://10.0.0.7
     edge_ca: str = ""  # CA file that signed the certificate at the edge, when it is not a public one
     evidence: str = "evidence"  # archive root; relative to the current folder
     production: bool = False
@@ -78,7 +78,9 @@ def find(environ: Mapping[str, str], start: Path | None = None) -> Path | None:
     if named := environ.get("OPSLIB_CONFIG"):
         path = Path(named)
         if not path.is_file():
-            raise SettingsError("the settings file does not exist", target=named, next="correct OPSLIB_CONFIG")
+            raise SettingsError(
+                "the settings file does not exist", target=named, next="correct OPSLIB_CONFIG"
+            )
         return path
     here = (start or Path.cwd()).resolve()
     return next((folder / FILE for folder in (here, *here.parents) if (folder / FILE).is_file()), None)
