@@ -11,9 +11,9 @@ from datetime import datetime, timedelta
 
 import pandas as pd
 
-from opslib.diagnosis.releases import Release, changed_configuration, releases
+from opslib.diagnosis.releases import Release, changed_configuration, releases, taken_back
 from opslib.diagnosis.seen import Seen
-from opslib.diagnosis.troubles import Kind, Trouble, last_words, troubles
+from opslib.diagnosis.troubles import Kind, Trouble, last_words, newcomers, troubles
 from opslib.records.change import Target
 from opslib.records.finding import Finding
 
@@ -34,6 +34,14 @@ def failed_share(seen: Seen) -> float | None:
     return seen.ratio.value if seen.ratio is not None and seen.ratio.known else None
 
 
+def failing_routes(seen: Seen) -> pd.DataFrame:
+    """The routes of which more than 5 % were answered 5xx in the last minute, with at least 5 requests (B2's floor)."""
+    routes = seen.routes
+    if not seen.known("routes") or not len(routes):
+        return routes.iloc[:0]
+    return routes[(routes["ratio_5xx"] > 0.05) & (routes["requests"] >= 5)]
+
+
 def failing_since(series: pd.DataFrame, limit: float = 0.05) -> datetime | None:
     """When the present failing began: the first sample of the last unbroken run above `limit`; None when it is fine.
 
@@ -51,6 +59,8 @@ def failing_since(series: pd.DataFrame, limit: float = 0.05) -> datetime | None:
 def service_down(seen: Seen) -> list[Finding]:
     """The findings of a P0 walk, causes first; [] when nothing is wrong in what was seen."""
     share = failed_share(seen)
+    if not share and len(failing_routes(seen)):  # what the probe asks for is fine, other routes are not
+        share = float(failing_routes(seen)["errors_5xx"].sum() / seen.routes["requests"].sum())
     found = troubles(seen)
     causes = [*_releases_to_blame(seen, found, share), *_troubles(seen, found, share), *_stores(seen, share)]
     if share and not any(f.cause for f in causes):
@@ -109,6 +119,8 @@ def _from_trouble(seen: Seen, trouble: Trouble, share: float | None, *, conseque
         says += f": degraded, not down ({trouble.ready} of {trouble.desired} pods still serve)"
     if release and trouble.kind in (Kind.IMAGE, Kind.CRASH, Kind.CONFIGURATION, Kind.MEMORY, Kind.STALLED):
         because.append(release.says)
+    if trouble.kind is Kind.QUOTA:
+        because += newcomers(seen)
     if trouble.kind in (Kind.CRASH, Kind.CONFIGURATION):
         because += [line for line in changed_configuration(seen, trouble.deployment) if line not in because]
         because += [line for line in last_words(seen, trouble.deployment) if line not in because]
@@ -160,10 +172,12 @@ def _paths_hit(seen: Seen, name: str, broken: set[str]) -> str:
         if len(own):
             return f"{len(own)} of {len(seen.probe)} probes were answered 500 by {name} itself"
         return "" if broken - {name} else f"{len(failed)} of {len(seen.probe)} probes failed"
+    # A backend is recognised by its routes: reservation-service answers for /api/v1/reservations.
     stem = name.removesuffix("-service")
-    mine = [path for path in paths if stem in path]
     fine = sorted(set(seen.probe["path"]) - set(paths))
-    return f"only {', '.join(mine)} fails; {', '.join(fine)} is answered" if mine and fine else ""
+    mine = [path for path in paths if stem in path] if fine else []
+    mine += [str(path) for path in failing_routes(seen).get("path", []) if stem in str(path)]
+    return f"only {', '.join(dict.fromkeys(mine))} fails; {', '.join(fine)} is answered" if mine else ""
 
 
 def _bad_release(seen: Seen, release: Release, hits: str, share: float) -> Finding:
@@ -180,6 +194,7 @@ def _bad_release(seen: Seen, release: Release, hits: str, share: float) -> Findi
             hits,
             release.says,
             f"its {ready} pods are ready: the probes do not see it",
+            *([again] if (again := taken_back(seen, release)) else []),
             *last_words(seen, release.deployment),
         ],
         target=Target(object=f"deployment/{release.deployment}"),

@@ -6,6 +6,7 @@ way out here, because the reason against it is what a tired person needs to read
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
@@ -71,7 +72,8 @@ def _rollback(seen: Seen, causes: Sequence[Finding], cluster: Cluster) -> Option
     older = _older_crash(found.get(deployment), candidates)
     if older:
         return Option(ROLLBACK, change, reasons, [older, *against], viable=False)
-    against += list(change.follow_ups) if change else []
+    if change and change.follow_ups:
+        against.append(f"it leaves something to do: {'; '.join(change.follow_ups)} (G6)")
     return Option(ROLLBACK, change, reasons, against, viable=True, score=0.9)
 
 
@@ -116,7 +118,7 @@ def _scale(seen: Seen, causes: Sequence[Finding], cluster: Cluster) -> Option:
     saturated = [f for f in causes if f.name == f"saturated-{seen.service}"]
     if not saturated:
         return Option(SCALE, None, [], _no_room(seen, causes), viable=False)
-    replicas = max(2, 2 * _desired(seen))
+    replicas = enough(_desired(seen), failed_share(seen) or 0.0)
     room = cluster.headroom(seen.service, replicas)
     room = room[room["limit"] != "autoscaler"]  # its maximum is what this change raises
     short = [f"{row['limit']}: {row['why']}" for row in room[room["ok"] == False].to_dict("records")]  # noqa: E712
@@ -136,6 +138,14 @@ def replicas_before(seen: Seen, deployment: str) -> int:
     said = " ".join(str(m) for m in events_of(seen, deployment, none).get("message", []))
     counts = re.findall(r"from (\d+) to 0", said)
     return int(counts[-1]) if counts else 1
+
+
+def enough(replicas: int, failed: float) -> int:
+    """How many replicas would serve everything, when so many serve all but the share `failed`: at least twice as many.
+
+    Six times as many at most: beyond that the share says little, and the next look can ask for more.
+    """
+    return max(2 * replicas, min(6 * replicas, math.ceil(replicas / max(1 - failed, 0.01)) + 1))
 
 
 def _no_room(seen: Seen, causes: Sequence[Finding]) -> list[str]:

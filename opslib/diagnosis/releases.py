@@ -40,9 +40,9 @@ def releases(seen: Seen) -> dict[str, Release]:
     """The newest rollout of each Deployment among the recent changes; {} when they were not seen."""
     if not seen.known("changes") or not len(seen.changes):
         return {}
-    rows = seen.changes[
-        (seen.changes["kind"] == "Deployment") & seen.changes["revision"].notna()
-    ].sort_values("at")
+    rollouts = seen.changes[(seen.changes["kind"] == "Deployment") & seen.changes["revision"].notna()]
+    # By revision, not by time: a rollback that was taken back runs an old ReplicaSet again (A3).
+    rows = rollouts.sort_values(["revision", "at"])
     return {
         str(row["name"]): Release(
             str(row["name"]),
@@ -53,6 +53,16 @@ def releases(seen: Seen) -> dict[str, Release]:
         )
         for row in rows.to_dict("records")
     }
+
+
+def taken_back(seen: Seen, release: Release) -> str:
+    """What it looks like when a rollback was undone, by Argo CD for instance: the same images came, went and came again."""
+    mine = seen.changes[(seen.changes["kind"] == "Deployment") & (seen.changes["name"] == release.deployment)]
+    earlier = mine[(mine["revision"].astype(float) < release.revision)].sort_values(["revision", "at"])
+    if not len(earlier) or release.after not in {_text(value) for value in earlier["after"]}:
+        return ""
+    number = int(earlier.iloc[-1]["revision"])
+    return f"revision {number} went back from it, and was taken back by revision {release.revision}: who owns the Deployment? (G6)"
 
 
 def changed_configuration(seen: Seen, deployment: str) -> list[str]:

@@ -25,6 +25,7 @@ class Seen:
     probe: pd.DataFrame = field(default_factory=_nothing)  # edge.probe
     ratio: Measurement | None = None  # metrics.error_ratio: share of 5xx at the edge, last minute
     failing_since: datetime | None = None  # metrics.failing_since
+    routes: pd.DataFrame = field(default_factory=_nothing)  # metrics.error_ratio_by_path, last minute
     deployments: pd.DataFrame = field(default_factory=_nothing)
     pods: pd.DataFrame = field(default_factory=_nothing)
     endpoints: pd.DataFrame = field(default_factory=_nothing)

@@ -151,6 +151,16 @@ def _said(events: pd.DataFrame, reason: str) -> list[str]:
     return [str(text) for text in events[events["reason"] == reason]["message"]] if len(events) else []
 
 
+def newcomers(seen: Seen, hours: float = 24) -> list[str]:
+    """The Deployments younger than a day, with what they hold: who may have used the quota up."""
+    young = seen.deployments[seen.deployments["age_seconds"].astype(float) < hours * 3600]
+    return [
+        f"{row['deployment']} is new (created at {row['created']:%H:%M:%S}Z) and holds"
+        f" {int((seen.pods['deployment'] == row['deployment']).sum())} pods"
+        for row in young.to_dict("records")
+    ]
+
+
 def in_trouble(service: str, deployments: pd.DataFrame, pods: pd.DataFrame, limit: int = 6) -> list[str]:
     """The Deployments whose logs are worth reading: the entry service, then those with pods that are not ready.
 
