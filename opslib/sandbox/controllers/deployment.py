@@ -10,15 +10,14 @@ from collections.abc import Iterable
 
 from opslib.sandbox.client import DEPLOYMENTS, PODS, REPLICASETS, ApiError, Manifest
 from opslib.sandbox.controllers import rollout
+from opslib.sandbox.controllers.deploymentstatus import Conditions
 from opslib.sandbox.controllers.objects import (
     condition,
     is_terminating,
     matches,
     phase,
-    with_condition,
-    without_condition,
 )
-from opslib.sandbox.controllers.rollout import NO_DEADLINE, Counts, current, wanted
+from opslib.sandbox.controllers.rollout import Counts, current, wanted
 from opslib.sandbox.controllers.runtime import Context, Controller, owner_keys, owner_of, owner_reference
 from opslib.sandbox.controllers.templates import HASH_LABEL, equal_templates, template_hash
 from opslib.sandbox.informer import split_key
@@ -69,7 +68,7 @@ class _Sync:
         self.namespace, self.name = split_key(
             f"{deployment['metadata']['namespace']}/{deployment['metadata']['name']}"
         )
-        self.conditions: list[Manifest] = list((deployment.get("status") or {}).get("conditions") or [])
+        self.conditions = Conditions(deployment, controller.clock)
         self.new: Manifest | None = None
         self.old: list[Manifest] = []
 
@@ -81,7 +80,7 @@ class _Sync:
         await self._find_sets()
         if is_terminating(self.d):
             return await self._sync_status(estimate=False)
-        self._note_paused()
+        self.conditions.note_paused()
         if self.d["spec"].get("paused") or self._is_scaling_event():
             await self._sync_revision(create=False)
             await self._scale()
@@ -134,26 +133,6 @@ class _Sync:
         self.c.sets.observe(rs)
         return rs
 
-    def _set_condition(self, kind: str, status: str, reason: str, message: str) -> None:
-        entry = {"type": kind, "status": status, "reason": reason, "message": message}
-        self.conditions = with_condition(self.conditions, entry, self.c.clock.now(), update_time=True)
-
-    def _has_deadline(self) -> bool:
-        seconds = self.d["spec"].get("progressDeadlineSeconds")
-        return seconds is not None and seconds != NO_DEADLINE
-
-    def _note_paused(self) -> None:
-        if not self._has_deadline():
-            return
-        entry = condition(self.d, "Progressing")
-        reason = entry.get("reason") if entry else None
-        if reason == "ProgressDeadlineExceeded":
-            return
-        if self.d["spec"].get("paused") and reason != "DeploymentPaused":
-            self._set_condition("Progressing", "Unknown", "DeploymentPaused", "Deployment is paused")
-        elif not self.d["spec"].get("paused") and reason == "DeploymentPaused":
-            self._set_condition("Progressing", "Unknown", "DeploymentResumed", "Deployment is resumed")
-
     def _is_scaling_event(self) -> bool:
         for rs in self.all:
             if wanted(rs) > 0:
@@ -180,9 +159,9 @@ class _Sync:
         if body:
             name = self.new["metadata"]["name"]
             self.new = self._seen(await self.c.client.patch(REPLICASETS, self.namespace, name, body))
-        if self._has_deadline() and not any(c["type"] == "Progressing" for c in self.conditions):
+        if self.conditions.has_deadline and self.conditions.get("Progressing") is None:
             text = f'Found new replica set "{self.new["metadata"]["name"]}"'
-            self._set_condition("Progressing", "True", "FoundNewReplicaSet", text)
+            self.conditions.set("Progressing", "True", "FoundNewReplicaSet", text)
         await self._note_revision(str(max(number, rollout.revision(self.new))))
 
     def _annotations_for(self, rs: Manifest, number: int) -> Manifest:
@@ -243,9 +222,9 @@ class _Sync:
             raise
         if replicas > 0:
             self._event(f"Scaled up replica set {rs['metadata']['name']} from 0 to {replicas}")
-        if self._has_deadline():
+        if self.conditions.has_deadline:
             text = f'Created new replica set "{rs["metadata"]["name"]}"'
-            self._set_condition("Progressing", "True", "NewReplicaSetCreated", text)
+            self.conditions.set("Progressing", "True", "NewReplicaSetCreated", text)
         await self._note_revision(str(number))
 
     async def _creation_failed(self, error: ApiError, name: str, collisions: int) -> None:
@@ -264,7 +243,7 @@ class _Sync:
                 self._seen(existing)  # the cache was behind; the next try finds it
             return
         text = f'Failed to create new replica set "{name}": {error.message}'
-        self._set_condition("Progressing", "False", "ReplicaSetCreateError", text)
+        self.conditions.set("Progressing", "False", "ReplicaSetCreateError", text)
         self.c.recorder.event(self.d, "Warning", "ReplicaSetCreateError", text)
         await self._sync_status(estimate=False)
 
@@ -391,23 +370,13 @@ class _Sync:
 
     async def _sync_status(self, estimate: bool) -> float | None:
         counts = Counts.of(self.all, self.new)
-        if counts.available >= wanted(self.d) - rollout.max_unavailable(self.d):
-            text = "Deployment has minimum availability."
-            self._set_condition("Available", "True", "MinimumReplicasAvailable", text)
-        else:
-            text = "Deployment does not have minimum availability."
-            self._set_condition("Available", "False", "MinimumReplicasUnavailable", text)
-        if not self._has_deadline():
-            self.conditions = without_condition(self.conditions, "Progressing")
-        elif estimate:
-            self._estimate_progress(counts)
-        self._copy_failure()
+        self.conditions.judge(counts, self.new, [self.new, *self.old], estimate)
         status: Manifest = {
             "observedGeneration": self.d["metadata"].get("generation", 1),
             **counts.as_status(),
         }
-        if self.conditions:
-            status["conditions"] = self.conditions
+        if self.conditions.entries:
+            status["conditions"] = self.conditions.entries
         before = self.d.get("status") or {}
         if "collisionCount" in before:
             status["collisionCount"] = before["collisionCount"]
@@ -424,47 +393,3 @@ class _Sync:
         left = rollout.deadline_left(self.d, self.c.clock.now(), self.c.clock.speed)
         # one real second more, as stamps are whole seconds
         return None if left is None else max(0.0, left) + self.c.clock.speed
-
-    def _estimate_progress(self, counts: Counts) -> None:
-        entry = condition({"status": {"conditions": self.conditions}}, "Progressing")
-        if (
-            counts.replicas == counts.updated
-            and entry is not None
-            and entry.get("reason") == "NewReplicaSetAvailable"
-        ):
-            return
-        what = f'ReplicaSet "{self.new["metadata"]["name"]}"' if self.new else f'Deployment "{self.name}"'
-        if rollout.complete(self.d, counts):
-            text = f"{what} has successfully progressed."
-            self._set_condition("Progressing", "True", "NewReplicaSetAvailable", text)
-        elif rollout.progressing(self.d, counts):
-            kept = entry.get("lastTransitionTime") if entry and entry.get("status") == "True" else None
-            self.conditions = without_condition(self.conditions, "Progressing")
-            self._set_condition("Progressing", "True", "ReplicaSetUpdated", f"{what} is progressing.")
-            if kept:
-                self.conditions[-1]["lastTransitionTime"] = kept
-        elif self._timed_out(entry):
-            text = f"{what} has timed out progressing."
-            self._set_condition("Progressing", "False", "ProgressDeadlineExceeded", text)
-
-    def _timed_out(self, entry: Manifest | None) -> bool:
-        if entry is None or entry.get("reason") == "NewReplicaSetAvailable":
-            return False
-        if entry.get("reason") == "ProgressDeadlineExceeded":
-            return True
-        probe = {"spec": self.d["spec"], "status": {"conditions": [entry]}}
-        left = rollout.deadline_left(probe, self.c.clock.now(), self.c.clock.speed)
-        return left is not None and left <= 0
-
-    def _copy_failure(self) -> None:
-        for rs in [self.new, *self.old]:
-            failure = condition(rs, "ReplicaFailure") if rs is not None else None
-            if failure is not None:
-                self._set_condition(
-                    "ReplicaFailure",
-                    failure["status"],
-                    failure.get("reason", ""),
-                    failure.get("message", ""),
-                )
-                return
-        self.conditions = without_condition(self.conditions, "ReplicaFailure")

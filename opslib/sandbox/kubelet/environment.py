@@ -111,6 +111,20 @@ async def _value_from(
     return data[reference["key"]]
 
 
+async def missing_volume(sources: Sources, pod: Manifest) -> str:
+    """The kubelet's FailedMount text when a volume's ConfigMap or Secret does not exist, else ''."""
+    for volume in pod["spec"].get("volumes") or []:
+        for part, kind, key in (("configMap", "configmap", "name"), ("secret", "secret", "secretName")):
+            source = volume.get(part)
+            if not source or source.get("optional"):
+                continue
+            name = source.get(key, "")
+            found = await (sources.configmap(name) if part == "configMap" else sources.secret(name))
+            if found is None:
+                return f'MountVolume.SetUp failed for volume "{volume["name"]}" : {kind} "{name}" not found'
+    return ""
+
+
 def field(pod: Manifest, status: Manifest, path: str) -> str:
     """A downward API field (fieldpath.ExtractFieldPathAsString and podFieldSelectorRuntimeValue)."""
     meta = pod["metadata"]

@@ -10,22 +10,16 @@ import contextlib
 import datetime as dt
 import logging
 import secrets
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from opslib.sandbox.client import PODS, ApiError, Manifest, UnreachableError
 from opslib.sandbox.clock import parse_stamp, stamp
-from opslib.sandbox.controllers.objects import condition, is_terminating
+from opslib.sandbox.controllers.objects import is_terminating
 from opslib.sandbox.kubelet import backoff, environment, images
 from opslib.sandbox.kubelet.container import ContainerInstance, PodRef
 from opslib.sandbox.kubelet.probes import Kind, Prober
-from opslib.sandbox.kubelet.status import (
-    ContainerState,
-    conditions_of,
-    phase_of,
-    qos_class,
-    terminated,
-)
+from opslib.sandbox.kubelet.slots import STOP_SECONDS, Slot, signature
+from opslib.sandbox.kubelet.status import pod_status, terminated
 from opslib.sandbox.workloads.protocol import Exit
 
 if TYPE_CHECKING:
@@ -35,30 +29,7 @@ log = logging.getLogger(__name__)
 
 CONFIG_RETRY = 10.0  # platform seconds until a missing ConfigMap or volume is looked for again
 RELIST = 1.0  # platform seconds until the kubelet acts on an end (its relist period)
-STOP_SECONDS = 1.0  # platform seconds a program takes to end on SIGTERM
 SIGTERM_EXIT = 143
-
-
-@dataclass
-class Slot:
-    """One container of the pod, over all its instances."""
-
-    state: ContainerState
-    init: bool = False
-    instance: ContainerInstance | None = None
-    prober: Prober | None = None
-    pull: images.PullState = field(default_factory=images.PullState)
-    crash: backoff.Backoff = field(default_factory=backoff.Backoff)
-    failed_at: float = 0.0  # platform time of the last end
-    look_at: float = 0.0  # platform time before which there is nothing to do
-    starts: int = 0  # how often it was started
-    config_error: str = ""
-    told_backoff: bool = False
-    timer: asyncio.TimerHandle | None = None
-
-    @property
-    def name(self) -> str:
-        return str(self.state.spec["name"])
 
 
 class PodWorker:
@@ -74,14 +45,21 @@ class PodWorker:
         status = pod.get("status") or {}
         self.ip: str = status.get("podIP") or ""
         self.started_at = parse_stamp(status["startTime"]) if status.get("startTime") else None
-        self.inits = [Slot(_waiting(spec), init=True) for spec in pod["spec"].get("initContainers") or []]
-        self.mains = [Slot(_waiting(spec)) for spec in pod["spec"].get("containers") or []]
+        self.inits = [Slot.of(spec, init=True) for spec in pod["spec"].get("initContainers") or []]
+        self.mains = [Slot.of(spec) for spec in pod["spec"].get("containers") or []]
         self.task: asyncio.Task[None] | None = None
         self._stopping_since: float | None = None
         self._stop_after = 0.0
-        self._written = self._writing = _signature(status)
+        self._written = self._writing = signature(status)
         self.ended = False
-        self._take_over(status)
+        entries = (status.get("initContainerStatuses") or []) + (status.get("containerStatuses") or [])
+        self._known: dict[str, Manifest] = {entry["name"]: entry for entry in entries}
+        for slot in self.slots:
+            if slot.name in self._known:
+                slot.remember(self._known[slot.name], kubelet.now())
+                _, at, digest = slot.state.image_id.rpartition("@")
+                if at:
+                    kubelet.cache.add(self.node, str(slot.state.spec["image"]), digest)
 
     @property
     def pod(self) -> Manifest:
@@ -98,7 +76,7 @@ class PodWorker:
 
         Then the whole state was replaced, and the pod must be taken over anew.
         """
-        if _signature(pod.get("status") or {}) not in (self._written, self._writing):
+        if signature(pod.get("status") or {}) not in (self._written, self._writing):
             return False
         stopping = is_terminating(pod) != is_terminating(self.pod)
         respecified = pod["spec"] != self.pod["spec"]
@@ -145,7 +123,10 @@ class PodWorker:
         self._prepare()
         now = self.k.now()
         waits: list[float] = []
-        missing = await self._missing_volume()
+        missing = ""
+        if not any(slot.starts for slot in self.slots):
+            sources = environment.Sources(self.k.client, self.pod["metadata"]["namespace"])
+            missing = await environment.missing_volume(sources, self.pod)
         if missing:
             self._event("Warning", "FailedMount", missing)
             waits.append(CONFIG_RETRY)
@@ -368,7 +349,7 @@ class PodWorker:
         running = [slot for slot in self.slots if slot.instance is not None]
         if self._stopping_since is None:
             self._stopping_since = now
-            self._stop_after = min(grace, max((_stop_time(slot) for slot in running), default=0.0))
+            self._stop_after = min(grace, max((slot.stop_time() for slot in running), default=0.0))
             for slot in running:
                 self._event("Normal", "Killing", f"Stopping container {slot.name}", slot)
         left = min(self._stop_after, grace) - (now - self._stopping_since)
@@ -400,30 +381,14 @@ class PodWorker:
 
     def compute_status(self) -> Manifest:
         """The whole status as it should read now."""
-        before = self.pod.get("status") or {}
-        inits, mains = [s.state for s in self.inits], [s.state for s in self.mains]
-        phase = phase_of(self.pod["spec"].get("restartPolicy", "Always"), inits, mains)
-        gates = [gate["conditionType"] for gate in self.pod["spec"].get("readinessGates") or []]
-        gates_ready = all((condition(self.pod, gate) or {}).get("status") == "True" for gate in gates)
-        status: Manifest = {
-            **before,
-            "phase": phase,
-            "conditions": conditions_of(
-                list(before.get("conditions") or []), phase, inits, mains, gates_ready, self.k.clock.now()
-            ),
-            "qosClass": before.get("qosClass") or qos_class(self.pod),
-            "containerStatuses": [state.as_status() for state in mains],
-        }
-        if self.started_at is not None:
-            status["startTime"] = stamp(self.started_at)
-        if self.ip:
-            host = self.k.host_ip(self.node)
-            status |= {"hostIP": host, "hostIPs": [{"ip": host}]}
-            if phase not in {"Succeeded", "Failed"} or before.get("podIP"):
-                status |= {"podIP": self.ip, "podIPs": [{"ip": self.ip}]}
-        if inits:
-            status["initContainerStatuses"] = [state.as_status() for state in inits]
-        return status
+        return pod_status(
+            self.pod,
+            [slot.state for slot in self.inits],
+            [slot.state for slot in self.mains],
+            self._addresses() if self.ip else None,
+            self.started_at,
+            self.k.clock.now(),
+        )
 
     async def _write_status(self) -> None:
         before = self.pod.get("status") or {}
@@ -433,7 +398,7 @@ class PodWorker:
             return
         meta = self.pod["metadata"]
         body = {"metadata": {"uid": self.uid}, "status": change}
-        self._writing = _signature(status)
+        self._writing = signature(status)
         written = await self.k.client.patch(
             PODS, meta["namespace"], meta["name"], body, "merge", subresource="status"
         )
@@ -442,97 +407,17 @@ class PodWorker:
 
     # after a restart of this process or a replaced state ------------------------------------------------
 
-    def _take_over(self, status: Manifest) -> None:
-        known = {entry["name"]: entry for entry in status.get("containerStatuses") or []}
-        known |= {entry["name"]: entry for entry in status.get("initContainerStatuses") or []}
-        for slot in self.slots:
-            entry = known.get(slot.name)
-            if entry is None:
-                continue
-            state = entry.get("state") or {}
-            slot.state.restarts = int(entry.get("restartCount") or 0)
-            slot.state.last = (entry.get("lastState") or {}).get("terminated")
-            slot.state.image_id = entry.get("imageID") or ""
-            slot.state.container_id = entry.get("containerID") or ""
-            if slot.state.last or "running" in state or "terminated" in state:
-                slot.starts = slot.state.restarts + 1
-            if slot.state.restarts:
-                slot.crash.current = min(
-                    backoff.CRASH_BASE * 2.0 ** min(slot.state.restarts - 1, 10), backoff.CRASH_CAP
-                )
-                slot.crash.updated = slot.failed_at = self.k.now()
-            if state:
-                slot.state.state = state
-            if slot.state.image_id and "@" in slot.state.image_id:
-                digest = slot.state.image_id.rsplit("@", 1)[1]
-                self.k.cache.add(self.node, str(slot.state.spec["image"]), digest)
-
     async def resume(self) -> None:
         """Run again the containers that the status says are running; their start and restarts are kept."""
         sources = environment.Sources(self.k.client, self.pod["metadata"]["namespace"])
-        status = self.pod.get("status") or {}
-        entries = (status.get("containerStatuses") or []) + (status.get("initContainerStatuses") or [])
-        known = {entry["name"]: entry for entry in entries}
         for slot in self.slots:
             if not slot.state.running:
                 continue
             try:
                 env = await environment.resolve(sources, self.pod, slot.state.spec, self._addresses())
             except environment.ConfigError:
-                env = {}  # what it needed is gone since; a process that runs keeps what it had read
+                env = {}  # what it had read is gone since
             started = parse_stamp(slot.state.state["running"]["startedAt"])
             container_id = slot.state.container_id.removeprefix("containerd://") or secrets.token_hex(32)
             self.k.images.pull(str(slot.state.spec["image"]), self.pod)
-            self._launch(slot, env, started, container_id, adopted=known.get(slot.name))
-
-    async def _missing_volume(self) -> str:
-        """The kubelet's FailedMount text when a volume's ConfigMap or Secret does not exist, else ''."""
-        if any(slot.starts for slot in self.slots):
-            return ""
-        sources = environment.Sources(self.k.client, self.pod["metadata"]["namespace"])
-        for volume in self.pod["spec"].get("volumes") or []:
-            for part, kind, field_name in (
-                ("configMap", "configmap", "name"),
-                ("secret", "secret", "secretName"),
-            ):
-                source = volume.get(part)
-                if not source or source.get("optional"):
-                    continue
-                name = source.get(field_name, "")
-                found = await (sources.configmap(name) if part == "configMap" else sources.secret(name))
-                if found is None:
-                    for slot in self.slots:
-                        slot.state.state = {"waiting": {"reason": "ContainerCreating"}}
-                    return (
-                        f'MountVolume.SetUp failed for volume "{volume["name"]}" : {kind} "{name}" not found'
-                    )
-        return ""
-
-
-def _waiting(spec: Manifest) -> ContainerState:
-    return ContainerState(spec=spec, state={"waiting": {"reason": "ContainerCreating"}})
-
-
-def _signature(status: Manifest) -> list[tuple[str, str, int, str]]:
-    """What tells a status written by this worker from one of another time."""
-    entries = (status.get("initContainerStatuses") or []) + (status.get("containerStatuses") or [])
-    return [
-        (
-            entry["name"],
-            entry.get("containerID") or "",
-            int(entry.get("restartCount") or 0),
-            next(iter(entry.get("state") or {}), ""),
-        )
-        for entry in entries
-    ]
-
-
-def _stop_time(slot: Slot) -> float:
-    """Platform seconds until a container has ended after it was told to: its preStop hook and then itself."""
-    hook = (slot.state.spec.get("lifecycle") or {}).get("preStop") or {}
-    seconds = float((hook.get("sleep") or {}).get("seconds") or 0)
-    command = " ".join((hook.get("exec") or {}).get("command") or []).split()
-    if "sleep" in command[:-1]:
-        value = command[command.index("sleep") + 1]
-        seconds = float(value) if value.replace(".", "", 1).isdigit() else 0.0
-    return seconds + STOP_SECONDS
+            self._launch(slot, env, started, container_id, adopted=self._known.get(slot.name))

@@ -20,7 +20,8 @@ from opslib.sandbox.kubelet import portforward, streams
 from opslib.sandbox.kubelet.container import ContainerInstance
 from opslib.sandbox.kubelet.kubelet import SAMPLE_SECONDS, Kubelet, Sample
 from opslib.sandbox.kubelet.logs import ContainerLog, LogOptions, parse_nano, read
-from opslib.sandbox.kubelet.pod import PodWorker, Slot
+from opslib.sandbox.kubelet.pod import PodWorker
+from opslib.sandbox.kubelet.slots import Slot
 
 METRICS = "/apis/metrics.k8s.io/v1beta1"
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from opslib.sandbox.client import Manifest
 from opslib.sandbox.clock import stamp
-from opslib.sandbox.controllers.objects import with_condition
+from opslib.sandbox.controllers.objects import condition, with_condition
 
 
 @dataclass
@@ -51,6 +51,37 @@ class ContainerState:
             **({"containerID": self.container_id} if self.container_id else {}),
             "started": self.started,
         }
+
+
+def pod_status(
+    pod: Manifest,
+    inits: list[ContainerState],
+    mains: list[ContainerState],
+    addresses: Manifest | None,
+    started_at: dt.datetime | None,
+    now: dt.datetime,
+) -> Manifest:
+    """The whole status of a pod; `addresses` has hostIP and podIP."""
+    before = pod.get("status") or {}
+    phase = phase_of(pod["spec"].get("restartPolicy", "Always"), inits, mains)
+    gates = [gate["conditionType"] for gate in pod["spec"].get("readinessGates") or []]
+    gates_ready = all((condition(pod, gate) or {}).get("status") == "True" for gate in gates)
+    old = list(before.get("conditions") or [])
+    status: Manifest = {
+        **before,
+        "phase": phase,
+        "conditions": conditions_of(old, phase, inits, mains, gates_ready, now),
+        "qosClass": before.get("qosClass") or qos_class(pod),
+        "containerStatuses": [state.as_status() for state in mains],
+    }
+    if started_at is not None:
+        status["startTime"] = stamp(started_at)
+    if addresses is not None:
+        host, own = addresses["hostIP"], addresses["podIP"]
+        status |= {"hostIP": host, "hostIPs": [{"ip": host}], "podIP": own, "podIPs": [{"ip": own}]}
+    if inits:
+        status["initContainerStatuses"] = [state.as_status() for state in inits]
+    return status
 
 
 def phase_of(policy: str, inits: list[ContainerState], mains: list[ContainerState]) -> str:
