@@ -24,7 +24,8 @@ SECRET_NAME = re.compile(
     r"|access[_-]?key|auth($|[_-])|encryption[_-]?key|signing[_-]?key)"
 )
 _ANSI = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
-_NAMES = r"[\w.-]*(?:passw(?:or)?d|passphrase|secret|token|api[_-]?key|access[_-]?key|private[_-]?key|credentials?)"
+_NAMES = r"(?:passw(?:or)?d|passphrase|secret|token|api[_-]?key|access[_-]?key|private[_-]?key|credentials?)"
+_TRIGGERS = ("passw", "passphrase", "secret", "token", "key", "credential")
 _HARMLESS = r"(?!(?:true|false|null|none|\[redacted\])\b|\[redacted\]|[\[{(<])"
 
 # A key's first line in base64, without the last characters, which depend on what follows.
@@ -33,37 +34,56 @@ _ENCODED_PEM = "|".join(
     for kind in ("", "RSA ", "EC ", "DSA ", "ENCRYPTED ", "OPENSSH ")
 )
 
-# Group 1 is kept, the rest of the match is masked. Each line names what it is for.
-PATTERNS: list[re.Pattern[str]] = [
-    re.compile(
-        r"(-----BEGIN [A-Z0-9 ]*PRIVATE KEY-----).*?(?:-----END [A-Z0-9 ]*PRIVATE KEY-----|\Z)", re.S
-    ),  # PEM
-    re.compile(rf"()\b(?:{_ENCODED_PEM})[A-Za-z0-9+/=]+"),  # the same in base64, as in a Secret
-    re.compile(
-        r"(\b[a-zA-Z][a-zA-Z0-9+.-]*://[^\s:/@\"'<>]*:)[^\s/\"'<>]+(?=@)"
-    ),  # postgres://user:password@host
-    re.compile(
-        r"(?i)(\bauthorization\\?[\"']?\s*[:=]\s*\\?[\"']?(?:(?:basic|bearer|token|digest)\s+)?)[^\s\"',;\\<>]+"
+# (words without one of which, in lower case, the pattern cannot match; the pattern). Group 1 is kept, the rest of the match
+# is masked. None may need more than a few steps a character: a text of a megabyte is redacted many times.
+PATTERNS: list[tuple[tuple[str, ...], re.Pattern[str]]] = [
+    # keys: PEM, and PEM in base64 as in a Secret
+    (
+        ("private key",),
+        re.compile(
+            r"(-----BEGIN [A-Z0-9 ]{0,20}PRIVATE KEY-----).*?(?:-----END [A-Z0-9 ]{0,20}PRIVATE KEY-----|\Z)",
+            re.S,
+        ),
     ),
-    re.compile(r"(?i)(\b(?:bearer|basic)\s+)(?=[A-Za-z0-9._~+/=-]*[0-9._=+/])[A-Za-z0-9._~+/=-]{8,}"),
-    re.compile(
-        rf"(?i)(\b{_NAMES}\\?[\"']?\s*=\s*){_HARMLESS}(?:\"[^\"\n]*\"|'[^'\n]*'|[^\s,;&\"'<>]+)"
-    ),  # password=...
-    re.compile(
-        rf"(?i)(\\?[\"']{_NAMES}\\?[\"']\s*:\s*){_HARMLESS}(?:\\?\"[^\"\n]*\"|'[^'\n]*')"
-    ),  # "token": "..."
-    re.compile(
-        rf"(?im)(^\s*[\w.-]*(?:pass|secret|token|[_-]key):[ \t]+){_HARMLESS}[^\s,;\"'<>]{{8,}}$"
-    ),  # YAML
-    re.compile(rf"(?i)(\b[\w.-]*passw(?:or)?d:[ \t]+){_HARMLESS}[^\s,;\"'<>]+"),  # password: ...
-    re.compile(r"(?i)(\bidentified by\s+|\bpassword\s+)'[^'\n]+'"),  # SQL: ALTER ROLE x PASSWORD '...'
-    re.compile(r"()\beyJ[\w-]{8,}\.[\w-]{8,}\.[\w-]*"),  # JSON Web Token
-    re.compile(r"()\b(?:AKIA|ASIA)[A-Z0-9]{16}\b"),  # AWS access key
-    re.compile(r"()\b(?:AIza[\w-]{35}|ya29\.[\w-]{20,})"),  # Google Cloud
-    re.compile(
-        r"()\b(?:gh[pousr]_[A-Za-z0-9]{30,}|github_pat_\w{30,}|glpat-[\w-]{20,}|xox[abeprs]-[\w-]{10,}|sk_live_\w{16,})"
+    (("ls0tls1crudjti",), re.compile(rf"()\b(?:{_ENCODED_PEM})[A-Za-z0-9+/=]+")),
+    # postgres://user:password@host
+    (("://",), re.compile(r"(://[^\s:/@\"'<>]*:)[^\s/\"'<>]+(?=@)")),
+    # HTTP headers
+    (
+        ("authorization",),
+        re.compile(
+            r"(?i)(authorization\\?[\"']?[ \t]*[:=][ \t]*\\?[\"']?(?:(?:basic|bearer|token|digest)[ \t]+)?)[^\s\"',;\\<>]+"
+        ),
     ),
-    re.compile(r"(https://hooks\.slack\.com/services/)[\w/]+"),
+    (
+        ("bearer", "basic"),
+        re.compile(r"(?i)(\b(?:bearer|basic)[ \t]+)(?=[A-Za-z0-9._~+/=-]*[0-9._=+/])[A-Za-z0-9._~+/=-]{8,}"),
+    ),
+    # password=..., "token": "...", YAML
+    (
+        _TRIGGERS,
+        re.compile(
+            rf"(?i)({_NAMES}\\?[\"']?[ \t]*=[ \t]*){_HARMLESS}(?:\"[^\"\n]*\"|'[^'\n]*'|[^\s,;&\"'<>]+)"
+        ),
+    ),
+    (
+        _TRIGGERS,
+        re.compile(rf"(?i)({_NAMES}\\?[\"']\s{{0,9}}:\s{{0,9}}){_HARMLESS}(?:\\?\"[^\"\n]*\"|'[^'\n]*')"),
+    ),
+    (
+        ("pass", *_TRIGGERS),
+        re.compile(rf"(?im)((?:pass|secret|token|[_-]key):[ \t]+){_HARMLESS}[^\s,;\"'<>]{{8,}}$"),
+    ),
+    (("passw",), re.compile(rf"(?i)(passw(?:or)?d:[ \t]+){_HARMLESS}[^\s,;\"'<>]+")),
+    # SQL: ALTER ROLE x PASSWORD '...'
+    (("password", "identified"), re.compile(r"(?i)((?:identified by|password)[ \t]+)'[^'\n]+'")),
+    # JSON Web Token, AWS, Google Cloud, GitHub, GitLab, Slack, Stripe
+    (("eyj",), re.compile(r"()\beyJ[\w-]{8,4000}\.[\w-]{8,}\.[\w-]*")),
+    (("akia", "asia"), re.compile(r"()\b(?:AKIA|ASIA)[A-Z0-9]{16}\b")),
+    (("aiza", "ya29."), re.compile(r"()\b(?:AIza[\w-]{35}|ya29\.[\w-]{20,})")),
+    (("gh", "glpat"), re.compile(r"()\b(?:gh[pousr]_[A-Za-z0-9]{30,}|github_pat_\w{30,}|glpat-[\w-]{20,})")),
+    (("xox", "sk_live"), re.compile(r"()\b(?:xox[abeprs]-[\w-]{10,}|sk_live_\w{16,})")),
+    (("hooks.slack.com",), re.compile(r"(https://hooks\.slack\.com/services/)[\w/]+")),
 ]
 # Words that are base64 of readable text are looked into: the values of a Secret object are such words.
 _BASE64 = re.compile(r"(?<![\w+/=])[A-Za-z0-9+/]{12,8192}={0,2}(?![\w+/=])")
@@ -150,8 +170,10 @@ class Redactor:
     def _plain(self, text: str) -> str:
         if self._known is not None:
             text = self._known.sub(MASK, text)
-        for pattern in PATTERNS:
-            text = pattern.sub(lambda match: match.group(1) + MASK, text)
+        lower = text.lower()
+        for words, pattern in PATTERNS:
+            if any(word in lower for word in words):
+                text = pattern.sub(lambda match: match.group(1) + MASK, text)
         return _BASE64.sub(self._within, text)
 
     def _within(self, match: re.Match[str]) -> str:
@@ -163,7 +185,9 @@ class Redactor:
             return word
         if not said.isprintable() and not said.replace("\n", "").replace("\t", "").isprintable():
             return word
-        secret = bool(self._known and self._known.search(said)) or any(p.search(said) for p in PATTERNS)
+        secret = bool(self._known and self._known.search(said)) or any(
+            pattern.search(said) for _, pattern in PATTERNS
+        )
         return MASK if secret else word
 
 
