@@ -319,3 +319,24 @@ def test_protobuf_that_is_not_known_is_refused_whole(cluster: Cluster, ns: str) 
     refused = cluster.request("POST", path, envelope, kind)
     assert refused.status_code == 415 and "field 15 of ConfigMap" in refused.json()["message"]
     assert cluster.request("GET", f"{path}/x").status_code == 404
+
+
+def test_cordon_taint_and_drain(cluster: Cluster, ns: str) -> None:
+    node = f"node-{ns}"
+    cluster.ok("POST", "/api/v1/nodes", {"metadata": {"name": node}})
+    cluster.ok("POST", f"/api/v1/namespaces/{ns}/pods", pod("a"))
+    bind = {"metadata": {"name": "a"}, "target": {"kind": "Node", "name": node}}
+    cluster.ok("POST", f"/api/v1/namespaces/{ns}/pods/a/binding", bind)
+    cluster.kubectl("taint", "node", node, "dedicated=api:NoSchedule")
+    cluster.kubectl("cordon", node)
+    live = cluster.ok("GET", f"/api/v1/nodes/{node}")["spec"]
+    assert live == {
+        "taints": [{"key": "dedicated", "value": "api", "effect": "NoSchedule"}],
+        "unschedulable": True,
+    }
+    assert "SchedulingDisabled" in cluster.kubectl("get", "node", node)
+    drained = cluster.kubectl("drain", node, "--force", "--grace-period=0", "--timeout=20s")
+    assert "drained" in drained
+    assert cluster.request("GET", f"/api/v1/namespaces/{ns}/pods/a").status_code == 404
+    cluster.kubectl("uncordon", node)
+    assert "unschedulable" not in cluster.ok("GET", f"/api/v1/nodes/{node}")["spec"]
