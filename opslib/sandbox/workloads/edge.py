@@ -58,6 +58,7 @@ class Reply:
     rule: Rule | None = None
     location: str = ""
     served_by: str = ""  # NAMESPACE/NAME of the pod, for the access log
+    headers: tuple[tuple[str, str], ...] = ()
 
 
 def page(status: int, text: str) -> str:
@@ -191,7 +192,15 @@ class Edge:
 
 def _reply(found: HttpAnswer, rule: Rule, endpoint: Endpoint) -> Reply:
     seconds = found.seconds + 0.001
-    return Reply(found.status, found.body, found.content_type, seconds, rule, served_by=endpoint.pod_key)
+    return Reply(
+        found.status,
+        found.body,
+        found.content_type,
+        seconds,
+        rule,
+        served_by=endpoint.pod_key,
+        headers=found.headers,
+    )
 
 
 def is_ours(ingress: Manifest) -> bool:

@@ -155,6 +155,8 @@ class EdgeServer:
         if reply.status != 204:
             answer.body = reply.body.encode()
             answer.headers["Content-Type"] = reply.content_type
+        for name, value in reply.headers:
+            answer.headers[name] = value
         if reply.location:
             answer.headers["Location"] = reply.location
         if tls:

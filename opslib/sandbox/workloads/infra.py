@@ -75,8 +75,9 @@ class WebServer(Daemon):
         if not (healthy and path.startswith(healthy.group(1))):
             codes = [int(found) for found in re.findall(r"\b(?:return|error_page)\s+(\d{3})", config)]
             status = next((code for code in codes if code >= 400), 200)
+        extra = dict(re.findall(r'add_header\s+([\w-]+)\s+"([^"]*)"', config)) if status >= 400 else {}
         kind = "text/html" if page.lstrip().startswith("<") else "text/plain"
-        return HttpAnswer(status, page or "<h1>Welcome to nginx!</h1>\n", 0.001, kind)
+        return HttpAnswer(status, page or "<h1>Welcome to nginx!</h1>\n", 0.001, kind, tuple(extra.items()))
 
     def _files(self, c: Container) -> dict[str, str]:
         """Path in the container -> content, of the ConfigMap volumes that are mounted."""

@@ -32,6 +32,7 @@ class HttpAnswer:
     body: str
     seconds: float
     content_type: str = "application/json; charset=utf-8"
+    headers: tuple[tuple[str, str], ...] = ()  # further response headers
 
 
 @dataclass(frozen=True)

@@ -113,7 +113,8 @@ def test_web_server_serves_the_page_and_status_of_its_config_maps(tmp_path, cont
     maps = {
         "page": {
             "data": {
-                "default.conf": "server { location = /healthz { return 200; } location / { return 503; } }",
+                "default.conf": "server { location = /healthz { return 200; } "
+                'location / { add_header Retry-After "300" always; return 503; } }',
                 "index.html": "<h1>Back soon</h1>",
             }
         }
@@ -124,5 +125,6 @@ def test_web_server_serves_the_page_and_status_of_its_config_maps(tmp_path, cont
     c.spec = {"ports": [{"containerPort": 8080}], "volumeMounts": [{"name": "v", "mountPath": "/srv"}]}
     answer = server.http(c, "GET", "/anything", 8080, {})
     assert (answer.status, answer.body) == (503, "<h1>Back soon</h1>")
+    assert answer.headers == (("Retry-After", "300"),)
     assert server.http(c, "GET", "/healthz", 8080, {}).status == 200
     assert server.http(c, "GET", "/", 80, {}) is None
