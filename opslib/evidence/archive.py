@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -115,7 +116,8 @@ def reap(root: Path) -> list[str]:
     for mark in sorted((root / MARKS).glob("*")) if (root / MARKS).is_dir() else ():
         if mark.suffix:
             continue
-        folder = root / (mark.read_text().strip() or "-")
+        place, _, sockets = mark.read_text().partition("\n")
+        folder = root / (place or "-")
         try:
             about = runfile.read(folder)
         except EvidenceError:
@@ -130,6 +132,8 @@ def reap(root: Path) -> list[str]:
         if about is not None and about.outcome == RUNNING:
             _finish(root, folder, about)
             reaped.append(about.run)
+        if Path(sockets.strip()).name.startswith("opslib-"):
+            shutil.rmtree(sockets.strip(), ignore_errors=True)
         with contextlib.suppress(OSError):
             claimed.unlink()
     return reaped

@@ -106,7 +106,7 @@ def run(request: Request, progress: Progress | None = None) -> Result:
                 kernel=kernel.process.pid,
             )
             store.write(runfile.FILE, about.encoded())
-            _mark(root, run_id, folder)
+            _mark(root, run_id, folder, kernel.home)
             problems = _reap(root)
             return _Execution(
                 book, values, about, store, root, redactor, signals, kernel, progress, began, problems
@@ -405,10 +405,10 @@ def _reap(root: Path) -> list[str]:
     return []
 
 
-def _mark(root: Path, run_id: str, folder: Path) -> None:
+def _mark(root: Path, run_id: str, folder: Path, sockets: Path) -> None:
     try:
         (root / runfile.MARKS).mkdir(exist_ok=True)
-        (root / runfile.MARKS / run_id).write_text(folder.relative_to(root).as_posix())
+        (root / runfile.MARKS / run_id).write_text(f"{folder.relative_to(root).as_posix()}\n{sockets}\n")
     except OSError as error:
         raise UsageError(f"the evidence folder cannot be written: {error}", target=str(root)) from error
 

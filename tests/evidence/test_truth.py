@@ -132,8 +132,11 @@ def test_a_killed_runner_is_reaped_by_the_next_one(bench: Bench) -> None:
     process.communicate(timeout=10)
     listed = json.loads(bench.opslib("archive", "list", "--json", "--evidence", str(bench.evidence))[1])
     assert [entry["outcome"] for entry in listed] == ["interrupted (no end)"]
+    mark = next((bench.evidence / ".running").iterdir()).read_text().splitlines()
+    assert Path(mark[1]).is_dir()
     _wait(lambda: not _running(about["kernel"]))  # the kernel ends by itself when its runner is gone
     bench.run(HEALTHY)
+    assert not Path(mark[1]).exists()
     nb = read(path)
     assert nb["metadata"]["opslib"]["outcome"] == "interrupted (no end)"
     assert states(nb) == ["failed", "not run"]
