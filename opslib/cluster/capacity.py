@@ -21,6 +21,7 @@ ENDED = {"Succeeded", "Failed"}
 
 
 def hpa_items(api: Api, namespace: str) -> list[Json]:
+    """The HorizontalPodAutoscalers of a namespace, as the API has them."""
     return api.items(KINDS["horizontalpodautoscaler"].path(namespace))
 
 
@@ -34,6 +35,7 @@ def hpa_for(items: list[Json], deployment: str) -> Json | None:
 
 
 def hpas(api: Api, namespace: str) -> pd.DataFrame:
+    """The autoscalers of a namespace; columns: COLUMNS["hpas"]."""
     rows = []
     for item in hpa_items(api, namespace):
         spec, status = item["spec"], item.get("status") or {}
@@ -77,6 +79,7 @@ def _metric(wanted: Json, current: list[Json]) -> str:
 
 
 def quotas(api: Api, namespace: str) -> pd.DataFrame:
+    """The quotas of a namespace, a row for each limited resource; columns: COLUMNS["quotas"]."""
     rows = []
     for item in api.items(KINDS["resourcequota"].path(namespace)):
         status = item.get("status") or {}
@@ -96,6 +99,7 @@ def quotas(api: Api, namespace: str) -> pd.DataFrame:
 
 
 def pdbs(api: Api, namespace: str, deployments: list[Json]) -> pd.DataFrame:
+    """The disruption budgets of a namespace; columns: COLUMNS["pdbs"]."""
     rows = []
     for item in api.items(KINDS["poddisruptionbudget"].path(namespace)):
         spec, status = item["spec"], item.get("status") or {}
@@ -121,6 +125,7 @@ def _selects(wanted: Mapping[str, str], deployment: Json) -> bool:
 
 
 def nodes(api: Api, namespace: str) -> pd.DataFrame:
+    """The nodes and what is asked of them; columns: COLUMNS["nodes"]."""
     items = api.items(KINDS["node"].path())
     try:
         everywhere = api.items(KINDS["pod"].path())

@@ -1,7 +1,7 @@
 """The transport to one Kubernetes API: kubeconfig or in-cluster, one connection pool, raw JSON, typed errors.
 
-The official `kubernetes` package reads the configuration (contexts, exec plugins, tokens); its models are not
-used: answers stay plain JSON. Nothing is imported or connected before the first request.
+The official `kubernetes` package reads the configuration (exec plugins, tokens, in-cluster), unless the kubeconfig is
+so plain that kubeconfig.py reads it quicker; its models are not used: answers stay plain JSON. Nothing is imported or connected before the first request.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode, urlsplit
 
+from opslib.cluster.kubeconfig import Static, static
 from opslib.errors import (
     NotFound,
     NotInstalled,
@@ -54,7 +55,7 @@ class Connection:
     context: str
     cluster: str
     namespace: str
-    configuration: Json
+    configuration: Json  # the official package's, or a kubeconfig.Static
 
 
 class Api:
@@ -194,6 +195,8 @@ class Api:
     def _authorization(self, connection: Connection) -> dict[str, str]:
         configuration = connection.configuration
         try:
+            if isinstance(configuration, Static):
+                return configuration.authorization()
             token = configuration.get_api_key_with_prefix("BearerToken", alias="authorization")
         except Exception as error:  # an exec plugin or a token file can fail in any way
             raise NotPermitted(
@@ -271,12 +274,15 @@ class Api:
 
 
 def _configure(profile: Profile) -> Connection:
+    files = profile.kubeconfig or os.environ.get("KUBECONFIG", "")
+    default = Path("~/.kube/config").expanduser()
+    plain = static(files or str(default), profile.context)
+    if plain is not None:
+        return Connection(plain.host, plain.context, plain.cluster, plain.namespace, plain)
     # The official loader: KUBECONFIG lists, contexts, exec plugins, client certificates, the service account.
     from kubernetes import client, config
 
     configuration = client.Configuration()
-    files = profile.kubeconfig or os.environ.get("KUBECONFIG", "")
-    default = Path("~/.kube/config").expanduser()
     if not files and not default.is_file() and os.environ.get("KUBERNETES_SERVICE_HOST"):
         try:
             config.load_incluster_config(client_configuration=configuration)
@@ -313,6 +319,10 @@ def _pool(configuration: Json) -> urllib3.PoolManager:
 
     import urllib3
 
+    if isinstance(configuration, Static):
+        name = {"server_hostname": configuration.server_name, "assert_hostname": configuration.server_name}
+        chosen: dict[str, Json] = dict(name) if configuration.server_name else {}
+        return urllib3.PoolManager(maxsize=POOL, num_pools=2, ssl_context=configuration.tls, **chosen)
     options: dict[str, Json] = {
         "maxsize": POOL,
         "num_pools": 2,

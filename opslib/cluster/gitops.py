@@ -86,6 +86,7 @@ def owners_or_none(api: Api) -> dict[tuple[str, str], str]:
 
 
 def applications(api: Api) -> pd.DataFrame:
+    """The Argo CD Applications; columns: COLUMNS["applications"]."""
     rows = []
     for app in application_items(api):
         spec, status, policy = app.get("spec") or {}, app.get("status") or {}, automated(app)

@@ -20,6 +20,7 @@ class Kind:
 
     @property
     def api_version(self) -> str:
+        """As a manifest names it: apps/v1, v1."""
         return f"{self.group}/{self.version}" if self.group else self.version
 
     @property

@@ -21,6 +21,7 @@ CLASS_ANNOTATION = "kubernetes.io/ingress.class"  # the deprecated form; the raw
 
 
 def endpoints(api: Api, namespace: str, service: str = "") -> pd.DataFrame:
+    """The Services and how many ready endpoints each has; columns: COLUMNS["endpoints"]. Raises NotFound."""
     services = api.items(KINDS["service"].path(namespace))
     if service:
         services = [s for s in services if s["metadata"]["name"] == service]
@@ -73,6 +74,7 @@ def addresses(item: Json) -> list[str]:
 def ingresses(
     api: Api, namespace: str, owners: Mapping[tuple[str, str], str], host: str = ""
 ) -> pd.DataFrame:
+    """The Ingresses, of one host or all; columns: COLUMNS["ingresses"]."""
     rows = []
     for item in ingress_items(api, namespace):
         meta, spec = item["metadata"], item.get("spec") or {}

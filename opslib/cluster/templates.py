@@ -29,6 +29,7 @@ def images(template: Json) -> list[str]:
 
 
 def same_images(one: Json, other: Json) -> bool:
+    """Whether two pod templates name the same images."""
     return images(one) == images(other)
 
 

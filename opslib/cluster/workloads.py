@@ -52,6 +52,7 @@ def condition(obj: Json, kind: str) -> Json:
 
 
 def deployments(api: Api, namespace: str, owners: Mapping[tuple[str, str], str]) -> pd.DataFrame:
+    """The Deployments of a namespace; columns: COLUMNS["deployments"]."""
     rows = [_deployment(item, owners) for item in api.items(KINDS["deployment"].path(namespace))]
     return frame("deployments", COLUMNS["deployments"], rows)
 
@@ -110,6 +111,7 @@ def pods_of(api: Api, namespace: str, name: str) -> list[Json]:
 
 
 def pods(api: Api, namespace: str, name: str = "") -> pd.DataFrame:
+    """The pods of a namespace, or of one Deployment by its own selector; columns: COLUMNS["pods"]."""
     found = pods_of(api, namespace, name) if name else api.items(KINDS["pod"].path(namespace))
     return frame("pods", COLUMNS["pods"], [pod_row(item, name) for item in found])
 
@@ -165,15 +167,18 @@ def replicasets(api: Api, namespace: str, owner: Json) -> list[Json]:
 
 
 def controls(owner: Json, item: Json) -> bool:
+    """Whether `owner` is the controller of `item`."""
     references = item["metadata"].get("ownerReferences") or []
     return any(o.get("uid") == owner["metadata"]["uid"] and o.get("controller") for o in references)
 
 
 def revision_of(item: Json) -> int:
+    """The revision in the annotation deployment.kubernetes.io/revision; 0 without."""
     return int((item["metadata"].get("annotations") or {}).get(REVISION, 0))
 
 
 def revisions(api: Api, namespace: str, name: str) -> pd.DataFrame:
+    """The revisions of a Deployment, from its ReplicaSets; columns: COLUMNS["revisions"]."""
     owner = deployment(api, namespace, name)
     rows = revision_rows(owner, replicasets(api, namespace, owner))
     return frame("revisions", COLUMNS["revisions"], rows)

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 import yaml
 
 from opslib.cluster import Cluster
+from opslib.cluster.kubeconfig import Static, static
 from opslib.errors import SettingsError, Unreachable
 from opslib.settings import Profile
+
+if TYPE_CHECKING:
+    from opslib.sandbox.state import Sandbox
 
 
 def kubeconfig(folder: Path, server: str) -> Profile:
@@ -88,3 +94,61 @@ def test_the_token_is_in_no_message(tmp_path: Path) -> None:
     with pytest.raises(Unreachable) as caught:
         cluster.version()
     assert "t0ken" not in str(caught.value)
+
+
+def write(folder: Path, name: str, **body: object) -> str:
+    file = folder / name
+    file.write_text(yaml.safe_dump({"apiVersion": "v1", "kind": "Config"} | body))
+    return str(file)
+
+
+def test_plain_kubeconfigs_are_merged_as_kubectl_does(tmp_path: Path) -> None:
+    """KUBECONFIG lists: the first file that defines a name, and the first current-context, win."""
+    one = write(
+        tmp_path,
+        "one",
+        contexts=[{"name": "a", "context": {"cluster": "c", "user": "u", "namespace": "n"}}],
+        clusters=[{"name": "c", "cluster": {"server": "http://first"}}],
+    )
+    (tmp_path / "token").write_text("from-file\n")
+    two = write(
+        tmp_path,
+        "two",
+        **{"current-context": "a"},
+        clusters=[{"name": "c", "cluster": {"server": "http://second"}}],
+        users=[{"name": "u", "user": {"tokenFile": "token"}}],
+    )
+    found = static(os.pathsep.join([one, str(tmp_path / "absent"), two]), "")
+    assert found is not None
+    assert (found.host, found.context, found.cluster, found.namespace) == ("http://first", "a", "c", "n")
+    assert found.authorization() == {"Authorization": "Bearer from-file"}
+
+
+@pytest.mark.parametrize(
+    "user", [{"exec": {"command": "gke-gcloud-auth-plugin"}}, {"token": "t", "as": "root"}]
+)
+def test_anything_special_is_left_to_the_official_package(tmp_path: Path, user: dict[str, object]) -> None:
+    file = write(
+        tmp_path,
+        "it",
+        **{"current-context": "a"},
+        contexts=[{"name": "a", "context": {"cluster": "c", "user": "u"}}],
+        clusters=[{"name": "c", "cluster": {"server": "https://x"}}],
+        users=[{"name": "u", "user": user}],
+    )
+    assert static(file, "") is None
+
+
+@pytest.mark.xdist_group("nouns")
+def test_both_ways_of_reading_reach_the_same_cluster(
+    sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    profile = Profile(kubeconfig=str(sandbox.kubeconfig), context="observer")
+    quick = Cluster(profile)
+    assert isinstance(quick.api.connection.configuration, Static)
+    monkeypatch.setattr("opslib.cluster.client.static", lambda _files, _context: None)
+    official = Cluster(profile)
+    assert not isinstance(official.api.connection.configuration, Static)
+    assert quick.cluster_uid() == official.cluster_uid()
+    assert quick.identity() == official.identity()
+    assert quick.name == official.name

@@ -27,6 +27,7 @@ class Field:
 
     @property
     def dotted(self) -> str:
+        """The pointer as a dotted path."""
         return ".".join(tokens(self.pointer))
 
 
@@ -45,21 +46,26 @@ class Edit:
 
     @property
     def type(self) -> Kind:
+        """The kind that is edited."""
         return kind_of(self.kind)
 
     @property
     def path(self) -> str:
+        """The URL path of the object."""
         return self.type.path(self.namespace, self.name)
 
     @property
     def object(self) -> str:
+        """kind/name in lower case."""
         return f"{self.kind.lower()}/{self.name}"
 
     def to_json(self) -> Json:
+        """The edit as JSON; `from_json` reads it."""
         return asdict(self)
 
     @classmethod
     def from_json(cls, raw: Mapping[str, Json]) -> Edit:
+        """The edit that `to_json` wrote."""
         values = dict(raw)
         values["fields"] = tuple(Field(**f) for f in values.get("fields") or ())
         return cls(**values)
@@ -98,6 +104,7 @@ def tokens(pointer: str) -> list[str]:
 
 
 def pointer(*keys: str) -> str:
+    """The JSON Pointer (RFC 6901) of these keys."""
     return "".join("/" + key.replace("~", "~0").replace("/", "~1") for key in keys)
 
 
