@@ -9,7 +9,6 @@ import contextlib
 import importlib.metadata
 import os
 import platform
-import signal
 import sys
 import threading
 import time
@@ -23,6 +22,7 @@ from opslib.errors import EvidenceError, ParameterError, UsageError
 from opslib.evidence import runfile
 from opslib.evidence.kernel import EarlyKernel
 from opslib.evidence.runfile import RunFile
+from opslib.evidence.signals import Signals
 from opslib.evidence.stop import Stop
 from opslib.evidence.storage import Store
 from opslib.records import ids, journal, model
@@ -33,8 +33,6 @@ from opslib.runbooks import Runbook, catalogue
 from opslib.runbooks.parameters import Value
 
 if TYPE_CHECKING:
-    import asyncio
-
     from opslib.evidence.manager import EvidenceManager
 
 PACKAGES = ("opslib", "papermill", "nbclient", "ipykernel")
@@ -144,46 +142,6 @@ def refuse_secrets(values: Mapping[str, Value], redactor: Redactor, book: Runboo
                 target=book.name,
                 next="leave it in the environment, .pgpass or the kubeconfig; parameters name things, they hold no secrets",
             )
-
-
-class Signals:
-    """Turns SIGINT, SIGTERM and SIGHUP into a Stop of the run, so that its evidence is finished in any case."""
-
-    def __init__(self) -> None:
-        self.caught: Stop | None = None
-        self._tell: Callable[[Stop], None] | None = None
-        self._before: dict[int, Any] = {}
-
-    def __enter__(self) -> Signals:
-        if threading.current_thread() is threading.main_thread():
-            for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-                self._before[number] = signal.signal(number, self._on_signal)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
-
-    def stopper(self, future: asyncio.Future[Stop]) -> None:
-        """Resolve this future of the running loop when a signal comes, at once when one has come already."""
-        loop = future.get_loop()
-
-        def tell(why: Stop) -> None:
-            loop.call_soon_threadsafe(lambda: None if future.done() else future.set_result(why))
-
-        self._tell = tell
-        if self.caught:
-            tell(self.caught)
-
-    def _on_signal(self, number: int, _frame: object) -> None:
-        if self.caught:
-            return
-        self.caught = Stop("signal", f"{signal.Signals(number).name} ended the run", signal=number)
-        if self._tell:
-            with contextlib.suppress(
-                RuntimeError
-            ):  # the loop is closed: the run has ended, its evidence goes on
-                self._tell(self.caught)
 
 
 @dataclass
