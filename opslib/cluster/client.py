@@ -107,9 +107,11 @@ class Api:
         return self._send("GET", path, params, None, "", accept="*/*").data.decode(errors="replace")
 
     def post(self, path: str, body: Json, **params: Json) -> Json:
+        """Create an object; the answer."""
         return self._request("POST", path, params, body)[0]
 
     def put(self, path: str, body: Json, **params: Json) -> Json:
+        """Replace an object; the answer."""
         return self._request("PUT", path, params, body)[0]
 
     def patch(self, path: str, operations: Sequence[Mapping[str, Json]], **params: Json) -> Json:
