@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import time
 from collections.abc import Callable, Iterable, Iterator
 
 from opslib.sandbox.client import ApiError, Client, Manifest, Resource, UnreachableError
@@ -109,6 +110,7 @@ class Informer:
             try:
                 if not version:
                     version = await self._relist()
+                begun = time.monotonic()
                 async for kind, obj in self.client.watch(self.resource, version):
                     version = str(obj["metadata"].get("resourceVersion", version))
                     if kind == "BOOKMARK":
@@ -117,6 +119,8 @@ class Informer:
                         self.forget(obj)
                     else:
                         self.observe(obj)
+                if time.monotonic() - begun < self._retry:
+                    await asyncio.sleep(self._retry)  # a server that ends watches at once is not hammered
             except ApiError as error:
                 # gone history, or a resource that does not exist (yet): start from a list again
                 version = ""

@@ -40,7 +40,8 @@ async def state_of(cluster, ns: str, name: str) -> dict:
 async def until_ready(cluster, ns: str, name: str) -> dict:
     async def ready():
         found = await cluster.get(PODS, ns, name)
-        return found if (await state_of(cluster, ns, name)).get("ready") else None
+        statuses = (found.get("status") or {}).get("containerStatuses") or [{}]
+        return found if statuses[0].get("ready") else None
 
     return await cluster.wait(f"pod {name} to be ready", ready)
 
