@@ -48,7 +48,7 @@ KINDS: dict[str, Resource] = {
     )
 }
 REFRESH = "argocd.argoproj.io/refresh"
-LONGEST = 30.0  # real seconds that a condition is waited for
+LONGEST = 90.0  # real seconds that a condition is waited for
 Say = Callable[[str], None]
 
 
