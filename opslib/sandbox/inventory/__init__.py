@@ -6,7 +6,17 @@ import datetime as dt
 from collections.abc import Sequence
 from pathlib import Path
 
-from opslib.sandbox.inventory import access, components, crds, gitops, nodes, pods, services
+from opslib.sandbox.inventory import (
+    access,
+    companions,
+    components,
+    crds,
+    gitops,
+    nodes,
+    pods,
+    services,
+    tools,
+)
 from opslib.sandbox.inventory.build import Manifest
 from opslib.sandbox.inventory.names import SERVICES, Service, select
 
@@ -29,18 +39,18 @@ def objects(
         *access.rbac(now),
         *access.quota(now),
         *access.network_policies(now),
-        *services.shared(now, _redis_password(state)),
+        *companions.shared(now, _redis_password(state)),
     ]
     if state is not None:
         made.append(_tls(now, state))
     for service in chosen:
-        made += services.companions(service, now)
+        made += companions.of_service(service, now)
     for service in chosen:
         made += services.deployment(service, now)
-    made.append(services.ingress(now))
+    made.append(companions.ingress(now))
     made += [*components.redis(now), *components.rabbitmq(now)]
-    made += [*components.ingress_nginx(now), *components.monitoring(now)]
-    made += [*components.argocd(now), *components.cert_manager(now)]
+    made += [*components.ingress_nginx(now), *tools.monitoring(now)]
+    made += [*tools.argocd(now), *tools.cert_manager(now)]
     made += [*crds.certificates(now), *crds.mesh(now)]
     made += pods.running([one for one in made if one["kind"] == "ReplicaSet"])
     desired = gitops.track(made)
@@ -52,7 +62,7 @@ def objects(
 
 def _tls(now: dt.datetime, state: Path) -> Manifest:
     certificate, key = state / "pki" / "edge-api.crt", state / "pki" / "edge-api.key"
-    return services.tls_secret(now, certificate.read_text(), key.read_text())
+    return companions.tls_secret(now, certificate.read_text(), key.read_text())
 
 
 def _redis_password(state: Path | None) -> str:

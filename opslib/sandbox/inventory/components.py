@@ -14,7 +14,7 @@ from opslib.sandbox.inventory.names import NAMESPACE
 INGRESS_LABELS = {"app.kubernetes.io/name": "ingress-nginx", "app.kubernetes.io/instance": "ingress-nginx"}
 
 
-def _container(
+def container_spec(
     name: str, image: str, ports: dict[str, int], size: Manifest | None = None, probe: Manifest | None = None
 ) -> Manifest:
     found: Manifest = {
@@ -32,7 +32,7 @@ def _container(
     return found
 
 
-def _http(path: str, port: str) -> Manifest:
+def http_probe(path: str, port: str) -> Manifest:
     return {
         "httpGet": {"path": path, "port": port, "scheme": "HTTP"},
         "periodSeconds": 20,
@@ -53,7 +53,7 @@ def _tcp(port: str) -> Manifest:
     }
 
 
-def _pod(labels: dict[str, str], containers: list[Manifest], **spec: Any) -> Manifest:
+def template_of(labels: dict[str, str], containers: list[Manifest], **spec: Any) -> Manifest:
     return {
         "metadata": {"labels": labels},
         "spec": {
@@ -68,7 +68,7 @@ def _pod(labels: dict[str, str], containers: list[Manifest], **spec: Any) -> Man
     }
 
 
-def _deployment(
+def deployment_pair(
     name: str, namespace: str, count: int, labels: dict[str, str], pod: Manifest, born: dt.datetime
 ) -> list[Manifest]:
     dep = obj(
@@ -115,7 +115,7 @@ def _deployment(
     return [dep, rs]
 
 
-def _statefulset(
+def statefulset(
     name: str,
     namespace: str,
     count: int,
@@ -145,7 +145,7 @@ def _statefulset(
     )
 
 
-def _service(
+def service_object(
     name: str,
     namespace: str,
     labels: dict[str, str],
@@ -182,7 +182,7 @@ def redis(now: dt.datetime) -> list[Manifest]:
         "app.kubernetes.io/instance": "redis",
         "app.kubernetes.io/component": "node",
     }
-    main = _container(
+    main = container_spec(
         "redis",
         "docker.io/bitnami/redis:7.2.3-debian-11-r2",
         {"redis": 6379},
@@ -190,20 +190,22 @@ def redis(now: dt.datetime) -> list[Manifest]:
         _tcp("redis"),
     )
     # these two take the LimitRange's defaults, as the chart sets no resources for them
-    sentinel = _container(
+    sentinel = container_spec(
         "sentinel", "docker.io/bitnami/redis-sentinel:7.2.3-debian-11-r2", {"redis-sentinel": 26379}
     )
-    metrics = _container("metrics", "docker.io/bitnami/redis-exporter:1.55.0-debian-11-r3", {"metrics": 9121})
-    pod = _pod(labels, [main, sentinel, metrics], **_tolerant("cache"))
+    metrics = container_spec(
+        "metrics", "docker.io/bitnami/redis-exporter:1.55.0-debian-11-r3", {"metrics": 9121}
+    )
+    pod = template_of(labels, [main, sentinel, metrics], **_tolerant("cache"))
     return [
-        _statefulset(
+        statefulset(
             "redis-node", NAMESPACE, 3, labels, pod, born, headless="redis-headless", policy="Parallel"
         ),
-        _service("redis", NAMESPACE, labels, {"redis": 6379, "redis-sentinel": 26379}, born),
-        _service(
+        service_object("redis", NAMESPACE, labels, {"redis": 6379, "redis-sentinel": 26379}, born),
+        service_object(
             "redis-headless", NAMESPACE, labels, {"redis": 6379, "redis-sentinel": 26379}, born, headless=True
         ),
-        _service("redis-metrics", NAMESPACE, labels, {"metrics": 9121}, born),
+        service_object("redis-metrics", NAMESPACE, labels, {"metrics": 9121}, born),
     ]
 
 
@@ -212,7 +214,7 @@ def rabbitmq(now: dt.datetime) -> list[Manifest]:
     born = now - dt.timedelta(hours=2400)
     labels = {"app.kubernetes.io/name": "rabbitmq", "app.kubernetes.io/instance": "rabbitmq"}
     ports = {"amqp": 5672, "dist": 25672, "stats": 15672, "epmd": 4369, "metrics": 9419}
-    main = _container(
+    main = container_spec(
         "rabbitmq",
         "docker.io/bitnami/rabbitmq:3.12.10-debian-11-r0",
         ports,
@@ -226,12 +228,12 @@ def rabbitmq(now: dt.datetime) -> list[Manifest]:
             ]
         }
     }
-    pod = _pod(labels, [main], affinity=apart, **_tolerant("worker"))
+    pod = template_of(labels, [main], affinity=apart, **_tolerant("worker"))
     budget = {"minAvailable": 2, "selector": {"matchLabels": labels}}
     return [
-        _statefulset("rabbitmq", NAMESPACE, 3, labels, pod, born, headless="rabbitmq-headless"),
-        _service("rabbitmq", NAMESPACE, labels, ports, born),
-        _service("rabbitmq-headless", NAMESPACE, labels, ports, born, headless=True),
+        statefulset("rabbitmq", NAMESPACE, 3, labels, pod, born, headless="rabbitmq-headless"),
+        service_object("rabbitmq", NAMESPACE, labels, ports, born),
+        service_object("rabbitmq-headless", NAMESPACE, labels, ports, born, headless=True),
         obj("policy/v1", "PodDisruptionBudget", "rabbitmq", created=born, labels=labels, spec=budget),
     ]
 
@@ -241,19 +243,19 @@ def ingress_nginx(now: dt.datetime) -> list[Manifest]:
     born, space = now - dt.timedelta(hours=2700), "ingress-nginx"
     front = {**INGRESS_LABELS, "app.kubernetes.io/component": "controller"}
     back = {**INGRESS_LABELS, "app.kubernetes.io/component": "default-backend"}
-    controller = _container(
+    controller = container_spec(
         "controller",
         "registry.k8s.io/ingress-nginx/controller:v1.9.4",
         {"http": 80, "https": 443, "metrics": 10254},
         resources("100m", "90Mi", "1", "512Mi"),
-        {**_http("/healthz", "metrics"), "initialDelaySeconds": 10},
+        {**http_probe("/healthz", "metrics"), "initialDelaySeconds": 10},
     )
-    default = _container(
+    default = container_spec(
         "ingress-nginx-default-backend",
         "registry.k8s.io/defaultbackend-amd64:1.5",
         {"http": 8080},
         resources("10m", "20Mi", "20m", "30Mi"),
-        _http("/healthz", "http"),
+        http_probe("/healthz", "http"),
     )
     klass = obj(
         "networking.k8s.io/v1",
@@ -265,17 +267,17 @@ def ingress_nginx(now: dt.datetime) -> list[Manifest]:
         annotations={"ingressclass.kubernetes.io/is-default-class": "true"},
         spec={"controller": "k8s.io/ingress-nginx"},
     )
-    entry = _service(
+    entry = service_object(
         "ingress-nginx-controller", space, front, {"http": 80, "https": 443}, born, kind="LoadBalancer"
     )
     entry["spec"]["externalTrafficPolicy"] = "Local"
     entry["status"] = {"loadBalancer": {"ingress": [{"ip": "127.0.0.1"}]}}
     return [
         klass,
-        *_deployment("ingress-nginx-controller", space, 3, front, _pod(front, [controller]), born),
-        *_deployment("ingress-nginx-defaultbackend", space, 1, back, _pod(back, [default]), born),
+        *deployment_pair("ingress-nginx-controller", space, 3, front, template_of(front, [controller]), born),
+        *deployment_pair("ingress-nginx-defaultbackend", space, 1, back, template_of(back, [default]), born),
         entry,
-        _service("ingress-nginx-defaultbackend", space, back, {"http": 8080}, born),
+        service_object("ingress-nginx-defaultbackend", space, back, {"http": 8080}, born),
         obj(
             "policy/v1",
             "PodDisruptionBudget",
@@ -283,145 +285,5 @@ def ingress_nginx(now: dt.datetime) -> list[Manifest]:
             namespace=space,
             created=born,
             spec={"minAvailable": 2, "selector": {"matchLabels": front}},
-        ),
-    ]
-
-
-def _simple(
-    name: str,
-    namespace: str,
-    count: int,
-    image: str,
-    ports: dict[str, int],
-    probe: Manifest | None,
-    born: dt.datetime,
-    *,
-    app: str = "",
-    container: str = "",
-    stateful: bool = False,
-) -> list[Manifest]:
-    labels = {"app.kubernetes.io/name": app or name, "app.kubernetes.io/instance": name}
-    one = _container(container or name, image, ports, resources("50m", "128Mi", "500m", "1Gi"), probe)
-    pod = _pod(labels, [one])
-    service = _service(name, namespace, labels, ports, born)
-    if stateful:
-        return [
-            _statefulset(name, namespace, count, labels, pod, born, headless=name, policy="Parallel"),
-            service,
-        ]
-    return [*_deployment(name, namespace, count, labels, pod, born), service]
-
-
-def monitoring(now: dt.datetime) -> list[Manifest]:
-    """kube-prometheus-stack with fullnameOverride prometheus (4.1)."""
-    born, space = now - dt.timedelta(hours=2500), "monitoring"
-    prometheus = _simple(
-        "prometheus-prometheus-prometheus",
-        space,
-        2,
-        "quay.io/prometheus/prometheus:v2.48.1",
-        {"http-web": 9090},
-        _http("/-/ready", "http-web"),
-        born,
-        app="prometheus",
-        container="prometheus",
-        stateful=True,
-    )
-    alertmanager = _simple(
-        "alertmanager-prometheus-alertmanager",
-        space,
-        2,
-        "quay.io/prometheus/alertmanager:v0.26.0",
-        {"http-web": 9093},
-        _http("/-/ready", "http-web"),
-        born,
-        app="alertmanager",
-        container="alertmanager",
-        stateful=True,
-    )
-    # operator-made StatefulSets are reached through these Services
-    prometheus[1]["metadata"]["name"] = "prometheus-prometheus"
-    alertmanager[1]["metadata"]["name"] = "prometheus-alertmanager"
-    return [
-        obj("v1", "ServiceAccount", "monitoring", namespace=space, created=born),
-        *prometheus,
-        *alertmanager,
-        *_simple(
-            "prometheus-grafana",
-            space,
-            1,
-            "docker.io/grafana/grafana:10.2.2",
-            {"http-web": 3000},
-            _http("/api/health", "http-web"),
-            born,
-            app="grafana",
-            container="grafana",
-        ),
-        *_simple(
-            "prometheus-kube-state-metrics",
-            space,
-            1,
-            "registry.k8s.io/kube-state-metrics/kube-state-metrics:v2.10.1",
-            {"http": 8080},
-            _http("/healthz", "http"),
-            born,
-            app="kube-state-metrics",
-            container="kube-state-metrics",
-        ),
-    ]
-
-
-def argocd(now: dt.datetime) -> list[Manifest]:
-    born, space, image = now - dt.timedelta(hours=2500), "argocd", "quay.io/argoproj/argocd:v2.9.3"
-    return [
-        *_simple(
-            "argocd-server",
-            space,
-            1,
-            image,
-            {"server": 8080},
-            _http("/healthz", "server"),
-            born,
-            container="server",
-        ),
-        *_simple(
-            "argocd-repo-server",
-            space,
-            1,
-            image,
-            {"repo-server": 8081},
-            None,
-            born,
-            container="repo-server",
-        ),
-        *_simple(
-            "argocd-application-controller",
-            space,
-            1,
-            image,
-            {"metrics": 8082},
-            _http("/healthz", "metrics"),
-            born,
-            container="application-controller",
-            stateful=True,
-        ),
-    ]
-
-
-def cert_manager(now: dt.datetime) -> list[Manifest]:
-    born, space, base = now - dt.timedelta(hours=2700), "cert-manager", "quay.io/jetstack/cert-manager"
-    return [
-        *_simple("cert-manager", space, 1, f"{base}-controller:v1.13.3", {"http-metrics": 9402}, None, born),
-        *_simple(
-            "cert-manager-webhook",
-            space,
-            1,
-            f"{base}-webhook:v1.13.3",
-            {"healthcheck": 6080},
-            _http("/healthz", "healthcheck"),
-            born,
-        ),
-        *_simple(
-            "cert-manager-cainjector", space, 1, f"{base}-cainjector:v1.13.3", {"metrics": 9402}, None, born
         ),
     ]

@@ -11,8 +11,9 @@ import math
 from collections.abc import Iterator
 from statistics import NormalDist
 
+from opslib.sandbox.inventory.companions import hpa_spec
 from opslib.sandbox.inventory.names import BACKENDS, GATEWAY, HOST, NAMESPACE, SERVICES
-from opslib.sandbox.inventory.services import hpa_spec, replicas
+from opslib.sandbox.inventory.services import replicas
 from opslib.sandbox.workloads import edge, gateway_metrics
 from opslib.sandbox.workloads.metrics import Counter, Histogram, Labels, labels, sample
 from opslib.sandbox.workloads.traffic import MIX, RATE, TOTAL
