@@ -138,16 +138,15 @@ def test_requests_are_counted_by_status_and_logged_by_the_controller(healthy_san
 
 
 def test_series_carry_the_labels_of_the_real_exporters(healthy_sandbox):
-    text = metrics(healthy_sandbox)
     for line in (
         'kube_deployment_status_replicas_available{deployment="api-gateway",namespace="pss-nano"} 5',
         'kube_horizontalpodautoscaler_spec_max_replicas{horizontalpodautoscaler="api-gateway",namespace="pss-nano"} 15',
         'service_health_status{service="auth-service"} 1',
         'kube_resourcequota{namespace="pss-nano",resource="pods",resourcequota="pss-nano-quota",type="hard"} 100',
+        'container_memory_working_set_bytes{container="api-gateway"',
+        'http_requests_total{method="GET",route="/health",service="gateway",status_code="200"}',
     ):
-        assert line in text
-    assert 'container_memory_working_set_bytes{container="api-gateway"' in text
-    assert 'http_requests_total{method="GET",route="/health",service="gateway",status_code="200"}' in text
+        until(lambda line=line: line in metrics(healthy_sandbox), line)
 
 
 def test_quota_use_is_kept_by_the_api_as_the_platform_computes_it(healthy_sandbox, kubectl):
