@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import ssl
 import threading
 import time
@@ -89,7 +90,7 @@ class Edge:
     ) -> pd.DataFrame:
         """Ask through the ingress as a user does; `service` is a host name, or a Service whose Ingress names the host.
 
-        GET only, the paths in turn, each answer within `seconds`. Columns: at (UTC), path, status (0: no answer), seconds,
+        GET only, the paths in turn, each answer within `seconds`; with the token in OPSLIB_PROBE_TOKEN, if it is set. Columns: at (UTC), path, status (0: no answer), seconds,
         failed (no answer, a 5xx, or a host the ingress does not know; 4xx of the application is an answer), error (why there
         was none), body_head (300 characters, untrusted text), served_by (see answers.py). Raises Unreachable when no
         address is known; an edge that does not answer is no error but failed rows.
@@ -252,7 +253,7 @@ def _ask(where: Address, host: str, path: str, seconds: float, context: ssl.SSLC
             answer = pool.request(
                 "GET",
                 path,
-                headers={"Host": host, "User-Agent": "opslib-probe", "Accept": "*/*", "Connection": "close"},
+                headers=_headers(host),
                 retries=False,
                 redirect=False,
                 preload_content=False,
@@ -266,6 +267,13 @@ def _ask(where: Address, host: str, path: str, seconds: float, context: ssl.SSLC
             row["error"] = _why(error, where, seconds)
     row["failed"] = row["status"] == 0 or answers.failed(row["status"], row["served_by"])
     return row | {"seconds": time.monotonic() - began}
+
+
+def _headers(host: str) -> dict[str, str]:
+    """What the probe sends; with OPSLIB_PROBE_TOKEN, a synthetic user's token, it reaches routes that ask for one."""
+    sent = {"Host": host, "User-Agent": "opslib-probe", "Accept": "*/*", "Connection": "close"}
+    token = os.environ.get("OPSLIB_PROBE_TOKEN")
+    return sent | ({"Authorization": f"Bearer {token}"} if token else {})
 
 
 def _why(error: BaseException, where: Address, seconds: float) -> str:

@@ -21,7 +21,7 @@ from opslib.records.change import Change, DryRun, Mark, Settled, Tried
 from opslib.records.ids import new_id
 from opslib.records.measurement import Measurement, Symptom
 from opslib.records.model import Kind, Limits, Status, change_json, now
-from opslib.runs import gates
+from opslib.runs import gates, opening
 from opslib.runs.applied import Applied, receipt_of
 from opslib.runs.confirmations import OBSERVE, Proposal, lost_by
 from opslib.runs.verifying import verify
@@ -66,6 +66,7 @@ class Applying:
             if lost is not None and self._marked_by(lost):
                 return await self._already(lost, symptom, settle_deadline)
             proposal = self.run.confirmations.check(self.confirmation, self.run.cluster_uid)
+        await asyncio.to_thread(self._known)
         self._may(permitted)
         async with self._leased():
             receipt, settled, since = await self._write(proposal, settle_deadline)
@@ -142,6 +143,22 @@ class Applying:
         if not answer.confirmed:
             return None
         return self.run.confirmations.check(self.confirmation, self.run.cluster_uid)
+
+    def _known(self) -> None:
+        """Who and where must be known before anything is written; a slow answer at the start is asked for again."""
+        run = self.run
+        cluster = getattr(run, "cluster", None)
+        if cluster is None or (run.cluster_uid and run.identity.cluster_user):
+            return
+        run.identity, run.cluster_uid, why = opening.identify(cluster.noun)
+        opening.guard(run.cluster_uid, run.profile, run.parameters)
+        self._bound_to_this_cluster()
+        if why:
+            raise Refused(
+                f"it is unknown who and where this is: {why}",
+                target=str(self.change.target),
+                next="ask the API directly (`opslib doctor`), then confirm again; nothing was changed",
+            )
 
     def _may(self, permitted: Tried) -> None:
         """Raise NotPermitted when the identity may not, or when neither permission nor a dry run can tell."""

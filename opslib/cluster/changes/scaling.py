@@ -73,7 +73,7 @@ def scale_many(
     return KubernetesChange(
         api,
         name=f"scale-{names[0]}" if single else f"scale-{len(names)}-deployments",
-        title=f"Scale {', '.join(f'{name} to {count}' for name, count in wanted.items())}",
+        title=_title(wanted),
         operation="scale",
         target=Target(
             api.cluster,
@@ -90,6 +90,13 @@ def scale_many(
         follow_ups=follow_ups,
         departs=[*DEPARTS, *([PAUSE_DEPARTS] if pauses else [])],
     )
+
+
+def _title(wanted: Mapping[str, int]) -> str:
+    if len(wanted) <= 3:
+        return f"Scale {', '.join(f'{name} to {count}' for name, count in wanted.items())}"
+    counts = sorted(set(wanted.values()))
+    return f"Scale {len(wanted)} Deployments to {' or '.join(map(str, counts))} replicas each"
 
 
 def _edits(
