@@ -238,6 +238,8 @@ class Platform:
             self.informers.of(resource).lists <= count for resource, count in lists.items()
         ):
             await asyncio.sleep(0.005)
+        for controller in self.manager.controllers:
+            controller.forget()
         self.images.reset()
         self.kubelet.rebuild()
         with contextlib.suppress(TimeoutError):  # a restored state may hold pods that cannot be taken over

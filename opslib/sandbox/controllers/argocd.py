@@ -86,6 +86,13 @@ class ArgoController(Controller):
         self._drifted: dict[str, dt.datetime] = {}  # application -> since when it is out of sync
         self._revisions: dict[tuple[str, str], str] = {}  # (application, digest) -> commit
 
+    def forget(self) -> None:
+        super().forget()
+        for memory in (self._target, self._read, self._drifted):
+            memory.clear()
+        for app in self.applications:
+            self.queue.add(key_of(app))
+
     async def reconcile(self, key: str) -> float | None:
         app = self.applications.get(key)
         if app is None or app["metadata"].get("deletionTimestamp"):

@@ -69,6 +69,11 @@ class HpaController(Controller):
             return [key]
         return []
 
+    def forget(self) -> None:
+        super().forget()
+        self._history.clear()
+        self._written.clear()
+
     async def reconcile(self, key: str) -> float | None:
         found = self.autoscalers.get(key)
         if found is None or is_terminating(found):

@@ -50,6 +50,11 @@ class NodeController(Controller):
         self._silent: dict[str, float] = {}  # node -> platform time since which it is silent
         self._renewed: dict[str, float] = {}
 
+    def forget(self) -> None:
+        super().forget()
+        self._silent.clear()
+        self._renewed.clear()
+
     async def reconcile(self, key: str) -> float | None:
         node = self.nodes.get(key)
         if node is None:
@@ -213,6 +218,10 @@ class TaintEvictionController(Controller):
             for pod in self.pods.all()
             if pod["spec"].get("nodeName") == name
         ]
+
+    def forget(self) -> None:
+        super().forget()
+        self._orphaned.clear()
 
     async def reconcile(self, key: str) -> float | None:
         pod = self.pods.get(key)

@@ -133,6 +133,10 @@ class Controller:
         """
         raise NotImplementedError
 
+    def forget(self) -> None:
+        """The whole state was replaced: what was remembered beside the caches is about another past."""
+        self._failures.clear()
+
     async def run(self) -> None:
         """Work until cancelled. Waits for the caches first: an empty one would look like 'all deleted'."""
         for informer in self._informers:
