@@ -18,6 +18,7 @@ from opslib.records.change import Target
 from opslib.records.finding import Finding
 
 DOWN = 0.5  # share of failed requests from which users are 'down' rather than 'degraded' (RUNBOOK.md: P0, P1 at 5 %)
+BLAMED = timedelta(minutes=30)  # a release longer than this before the failing began is not blamed for it
 NEXT = {
     Kind.IMAGE: "common-issues/image-pull-backoff",
     Kind.CRASH: "common-issues/pod-crashloopbackoff",
@@ -142,42 +143,53 @@ def _releases_to_blame(seen: Seen, found: list[Trouble], share: float | None) ->
     if not share or not seen.known("changes"):
         return []
     broken = {t.deployment for t in found}
-    blamed = []
-    for name, release in releases(seen).items():
-        if name in broken or not _before_failing(release, seen.failing_since):
-            continue
-        hits = _paths_hit(seen, name, broken)
-        if hits:
-            blamed.append(_bad_release(seen, release, hits, share))
-    entry = f"bad-release-{seen.service}"
-    if any(
-        f.name == entry for f in blamed
-    ):  # the entry answers for every path: one bad release explains them all
-        return [f for f in blamed if f.name == entry]
-    return blamed
+    suspects = {
+        name: release
+        for name, release in releases(seen).items()
+        if name not in broken and _before_failing(release, seen.failing_since)
+    }
+    backends = [
+        _bad_release(seen, release, hits, share)
+        for name, release in suspects.items()
+        if name != seen.service and (hits := _routes_hit(seen, name))
+    ]
+    if backends:  # some routes of some backends fail: the entry passes on what it gets
+        return backends
+    entry = suspects.get(seen.service)
+    hits = _entry_hit(seen, broken) if entry else ""
+    return [_bad_release(seen, entry, hits, share)] if entry and hits else []
 
 
 def _before_failing(release: Release, since: datetime | None) -> bool:
-    return since is None or release.at <= since + timedelta(minutes=1)
+    """Released when the failing began or not long before; without that moment the window of the changes decides."""
+    return since is None or since - BLAMED <= release.at <= since + timedelta(minutes=1)
 
 
-def _paths_hit(seen: Seen, name: str, broken: set[str]) -> str:
-    """Which failing requests point at this Deployment, in words; '' when none does."""
+def _entry_hit(seen: Seen, broken: set[str]) -> str:
+    """Which failing requests point at the entry service itself, in words; '' when its backends explain them."""
     if not seen.known("probe") or not len(seen.probe):
-        return f"{name} was released shortly before" if name == seen.service else ""
+        return f"{seen.service} was released shortly before"
     failed = seen.probe[seen.probe["failed"]]
-    paths = sorted(set(failed["path"]))
-    if name == seen.service:
-        own = failed[failed["status"] == 500]
-        if len(own):
-            return f"{len(own)} of {len(seen.probe)} probes were answered 500 by {name} itself"
-        return "" if broken - {name} else f"{len(failed)} of {len(seen.probe)} probes failed"
-    # A backend is recognised by its routes: reservation-service answers for /api/v1/reservations.
+    own = failed[failed["status"] == 500]
+    if len(own):
+        return f"{len(own)} of {len(seen.probe)} probes were answered 500 by {seen.service} itself"
+    return "" if broken - {seen.service} else f"{len(failed)} of {len(seen.probe)} probes failed"
+
+
+def _routes_hit(seen: Seen, name: str) -> str:
+    """The failing routes that this backend answers for, while others work; '' when there are none.
+
+    A backend is recognised by its routes: reservation-service answers for /api/v1/reservations.
+    """
+    failed: list[str] = list(seen.probe[seen.probe["failed"]]["path"]) if seen.known("probe") and len(seen.probe) else []
+    asked = set(seen.probe["path"]) if seen.known("probe") and len(seen.probe) else set()
+    failing = {*map(str, failed), *map(str, failing_routes(seen).get("path", []))}
+    fine = sorted(path for path in asked if path not in failing)
     stem = name.removesuffix("-service")
-    fine = sorted(set(seen.probe["path"]) - set(paths))
-    mine = [path for path in paths if stem in path] if fine else []
-    mine += [str(path) for path in failing_routes(seen).get("path", []) if stem in str(path)]
-    return f"only {', '.join(dict.fromkeys(mine))} fails; {', '.join(fine)} is answered" if mine else ""
+    mine = sorted(path for path in failing if stem in path)
+    if not mine or not fine:  # everything fails: the entry is nearer
+        return ""
+    return f"only {', '.join(mine)} fails; {', '.join(fine)} is answered"
 
 
 def _bad_release(seen: Seen, release: Release, hits: str, share: float) -> Finding:
