@@ -104,6 +104,14 @@ class Applying:
             expires=expires,
         )
         others = [item for item in self.run.approved if item.split("@")[0] == self.change.name]
+        if others and (lost := self.run.confirmations.lost(others[0])):
+            raise StaleConfirmation(
+                f"run {lost[0]} applied {others[0]} and died before it knew the result; it is not applied again, and as"
+                f" things stand now the change is {self.confirmation}",
+                target=str(self.change.target),
+                next="wait until its rollout is over and observe again; if users are still not served, "
+                f"look at the new proposal: {command}",
+            )
         if others:
             raise StaleConfirmation(
                 f"{others[0]} was confirmed, but as things stand now the change is {self.confirmation}",
