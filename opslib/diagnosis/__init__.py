@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from opslib.diagnosis.causes import DOWN, failed_share, failing_since, service_down
-from opslib.diagnosis.options import ways_out
+from opslib.diagnosis.options import answered_by, ways_out
 from opslib.diagnosis.seen import Seen, by_deployment
 from opslib.diagnosis.troubles import Kind, Trouble, in_trouble, troubles
 
@@ -12,6 +12,7 @@ __all__ = [
     "Kind",
     "Seen",
     "Trouble",
+    "answered_by",
     "by_deployment",
     "failed_share",
     "failing_since",

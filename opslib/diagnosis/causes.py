@@ -181,7 +181,9 @@ def _routes_hit(seen: Seen, name: str) -> str:
 
     A backend is recognised by its routes: reservation-service answers for /api/v1/reservations.
     """
-    failed: list[str] = list(seen.probe[seen.probe["failed"]]["path"]) if seen.known("probe") and len(seen.probe) else []
+    failed: list[str] = (
+        list(seen.probe[seen.probe["failed"]]["path"]) if seen.known("probe") and len(seen.probe) else []
+    )
     asked = set(seen.probe["path"]) if seen.known("probe") and len(seen.probe) else set()
     failing = {*map(str, failed), *map(str, failing_routes(seen).get("path", []))}
     fine = sorted(path for path in asked if path not in failing)

@@ -18,7 +18,7 @@ from opslib.diagnosis.troubles import Kind, Trouble, events_of, troubles
 from opslib.errors import Refused, SourceError
 from opslib.records.change import Change
 from opslib.records.finding import Finding
-from opslib.records.option import Option
+from opslib.records.option import Decision, Option
 
 if TYPE_CHECKING:
     from opslib.cluster import Cluster
@@ -221,3 +221,8 @@ def _name(finding: Finding) -> str:
 def _desired(seen: Seen) -> int:
     rows = seen.deployments[seen.deployments["deployment"] == seen.service]
     return int(rows["desired"].iloc[0]) if len(rows) else 0
+
+
+def answered_by(decision: Decision) -> str:
+    """Who is meant to answer users once the decision is carried out: the maintenance page, or '' for the service."""
+    return "maintenance page" if decision.option is not None and decision.option.label == MAINTENANCE else ""

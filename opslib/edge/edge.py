@@ -124,18 +124,26 @@ class Edge:
         limit: float = 0.05,
         minimum_samples: int = 24,
         requests: int = 12,
+        served_by: str = "",
     ) -> EdgeSymptom:
         """What verifies a change: the share of failed requests at the edge, counted only after `since`.
 
         It probes by itself, and adds the ingress' own counter when one was given. `limit` is the highest share that is good.
+        With `served_by` (see answers.py) an answer is good when it is that one's: a maintenance page is a 503, and meant.
         """
         host = self.host_of(service)
+        what = f"share of requests at {host} not answered by the {served_by}" if served_by else ""
+
+        def probe() -> pd.DataFrame:
+            data = self.probe(host, paths, requests=requests)
+            return data.assign(failed=data["served_by"] != served_by) if served_by else data
+
         return EdgeSymptom(
-            what=f"share of failed requests at {host}",
+            what=what or f"share of failed requests at {host}",
             limit=limit,
             minimum_samples=minimum_samples,
-            probe=lambda: self.probe(host, paths, requests=requests),
-            counter=self._counter_of(service, host),
+            probe=probe,
+            counter=None if served_by else self._counter_of(service, host),
         )
 
     def host_of(self, service: str) -> str:

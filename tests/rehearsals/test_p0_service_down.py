@@ -22,7 +22,7 @@ HEALED = {
     "no prometheus": (["prometheus-down", "bad-release"], {"bad-release-api-gateway"}, "rollback"),
     "two at once": (
         ["bad-release", "backend-image-missing"],
-        {"bad-release-api-gateway", "image-cannot-be-pulled-reservation-service"},
+        {"bad-release-api-gateway", "image-cannot-be-pulled-payment-service"},
         "rollback",
     ),
 }
@@ -110,6 +110,7 @@ def test_undo_brings_the_bad_release_and_argo_back(rehearsal: Rehearsal, look: L
 
 
 def test_nothing_wrong_is_healthy_and_proposes_nothing(rehearsal: Rehearsal) -> None:
+    rehearsal.wait_for_a_scrape()
     ran = rehearsal.run()
     assert ran.status == 0, ended(ran)
     assert ran.body["outcome"] == "healthy"
@@ -125,14 +126,16 @@ def test_without_prometheus_a_healthy_platform_is_not_called_healthy(rehearsal: 
     assert any(check["status"] == "unknown" and "5xx" in check["name"] for check in ran.of("check"))
 
 
-def test_the_second_of_two_faults_is_found_after_the_first_is_healed(rehearsal: Rehearsal) -> None:
+def test_what_one_fault_hides_is_found_when_that_one_is_healed(rehearsal: Rehearsal) -> None:
     rehearsal.break_("bad-release", "all-backends-down")
     first = rehearsal.run()
     assert first.status == 5, ended(first)
-    assert {"bad-release-api-gateway", "all-backends-down"} <= first.causes
+    assert first.causes == {"all-backends-down"}
     one = rehearsal.apply(first)
     assert one.status == 4, ended(one)
+    assert one.body["outcome"] == "not mitigated"
     second = rehearsal.run()
     assert second.status == 5, ended(second)
+    assert "bad-release-api-gateway" in second.causes
     two = rehearsal.apply(second)
     assert two.status == 0, ended(two)

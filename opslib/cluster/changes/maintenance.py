@@ -158,6 +158,8 @@ def _page(namespace: str, message: str, retry_after: int, replicas: int) -> list
     }
     pod = {
         "containers": [container],
+        # A page for an emergency goes wherever there is room: the service's own nodes may be what is missing.
+        "tolerations": [{"operator": "Exists"}],
         "securityContext": {
             "runAsNonRoot": True,
             "runAsUser": 101,
