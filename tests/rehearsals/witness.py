@@ -13,6 +13,7 @@ import subprocess
 import sys
 import threading
 import time
+import urllib.request
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -61,6 +62,17 @@ class Audit:
             and each["responseStatus"]["code"] < 400
             and (not resource or each.get("objectRef", {}).get("resource") == resource)
         ]
+
+
+def scraped(prometheus: str) -> None:
+    """Wait until Prometheus has scraped every target once: after a restore it begins anew."""
+
+    def look() -> bool:
+        with urllib.request.urlopen(f"{prometheus}/api/v1/targets?state=active", timeout=5) as answer:
+            targets = json.load(answer)["data"]["activeTargets"]
+        return bool(targets) and all(each["health"] != "unknown" for each in targets)
+
+    until("the first scrape of every target", look)
 
 
 class Started:
