@@ -139,6 +139,7 @@ def look(kubectl: Callable[..., subprocess.CompletedProcess[str]]) -> Look:
     """An object of the platform as JSON, by kubectl and not by our own code."""
 
     def read(*words: str) -> Any:
-        return json.loads(kubectl("get", *words, "-o", "json", "-n", "pss-nano").stdout)
+        where = () if "-n" in words else ("-n", "pss-nano")
+        return json.loads(kubectl("get", *words, *where, "-o", "json").stdout)
 
     return read
