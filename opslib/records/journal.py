@@ -14,8 +14,8 @@ import json
 import os
 import re
 import tempfile
-import threading
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -43,7 +43,7 @@ class Journal:
         self.run = run
         self.spooled: Path | None = None
         self._redact = redact
-        self._lock = threading.Lock()
+        self._writer = ThreadPoolExecutor(max_workers=1, thread_name_prefix="journal")
         self._seq, self._prev = 0, START
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -60,20 +60,27 @@ class Journal:
             self.write("recovered", torn=hashlib.sha256(torn).hexdigest())
 
     def write(self, entry: str, **fields: Any) -> Json:
-        """Append one entry and fsync it; returns it as written (redacted). Thread-safe."""
-        with self._lock:
+        """Append one entry and fsync it; returns it as written (redacted). Thread-safe.
+
+        An interrupt of the caller does not cut the entry off: KeyboardInterrupt strikes the main thread alone, and the
+        entry is written in another.
+        """
+        return self._writer.submit(self._write, entry, fields).result()
+
+    def _write(self, entry: str, fields: Mapping[str, Any]) -> Json:
+        body = self._body(entry, fields)
+        try:
+            self._append(body)
+        except OSError as error:
+            self._spool(error)
             body = self._body(entry, fields)
-            try:
-                self._append(body)
-            except OSError as error:
-                self._spool(error)
-                body = self._body(entry, fields)
-                self._append(body)
-            return body
+            self._append(body)
+        return body
 
     def close(self) -> None:
         """Close the file; entries already written are safe without it."""
-        with self._lock, contextlib.suppress(OSError):
+        self._writer.shutdown()
+        with contextlib.suppress(OSError):
             os.close(self._fd)
 
     def _body(self, entry: str, fields: Mapping[str, Any]) -> Json:

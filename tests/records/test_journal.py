@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import time
 from pathlib import Path
 
 import pytest
@@ -161,3 +162,26 @@ def test_unfinished_and_applied(tmp_path):
         }
     ]
     assert len(read_back.writes("scale-c@000000000003")) == 1
+
+
+def test_an_interrupt_leaves_the_chain_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ctrl-C while an entry is on its way to the disk: the entry is there, and the next one follows it."""
+    import _thread
+
+    book = Journal(tmp_path / "journal.jsonl", RUN)
+    fsync = os.fsync
+
+    def interrupted(fd: int) -> None:
+        fsync(fd)
+        _thread.interrupt_main()
+
+    monkeypatch.setattr(os, "fsync", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        book.write("step", name="one")
+        time.sleep(5)
+    monkeypatch.setattr(os, "fsync", fsync)
+    book.write("step", name="two")
+    book.close()
+    read_back = journal.read(tmp_path / "journal.jsonl")
+    assert read_back.broken == []
+    assert [entry["name"] for entry in read_back.entries] == ["one", "two"]
