@@ -24,7 +24,7 @@ def main() -> int:
     began = time.monotonic()
     try:
         _do(console, "A platform to rehearse on", ["sandbox", "up", "--name", NAME])
-        _do(console, "Start from health", ["sandbox", "restore", "healthy", "--name", NAME], quiet=True)
+        _do(console, "Start from health", ["sandbox", "heal", "--name", NAME], quiet=True)
         _do(console, "A bad release of the gateway", ["sandbox", "break", "bad-release", "--name", NAME])
         observe = ["run", RUNBOOK, "--incident", INCIDENT, "--sandbox", NAME]
         observed = _run(console, "Observe: find the cause, propose, change nothing", observe, PROPOSED)
