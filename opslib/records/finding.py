@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import Any
 
 from opslib.records.change import Target
+from opslib.records.model import stamp
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,6 @@ class Finding:
             "says": self.says,
             "evidence": list(self.because),
             "cause": self.cause,
-            "since": self.since.isoformat() if self.since else None,
+            "since": stamp(self.since) if self.since else None,
             "next": list(self.next),
         }
