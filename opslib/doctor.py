@@ -235,11 +235,13 @@ def _may(cluster: Cluster, book: Any) -> Finding:
     reads, changes = (_refused(cluster, book.front.access(what)) for what in ("reads", "changes"))
     if reads:
         return Finding(
-            name, FAILED, f"may not {', '.join(reads)}", "ask for the observer Role of this runbook"
+            name, FAILED, f"may not {', '.join(reads)}", "ask for the observer Role: `opslib roles` prints it"
         )
     if changes:
         says = f"may observe; may not {', '.join(changes)}"
-        return Finding(name, PARTLY, says, "ask for the responder Role to apply changes", required=False)
+        return Finding(
+            name, PARTLY, says, "ask for the responder Role (`opslib roles`) to apply changes", required=False
+        )
     asked = bool(book.front.access("changes"))
     return Finding(
         name,
@@ -250,15 +252,10 @@ def _may(cluster: Cluster, book: Any) -> Finding:
 
 def _refused(cluster: Cluster, needed: Iterable[Any]) -> list[str]:
     from opslib.cluster import access
+    from opslib.runbooks.roles import place_of
 
     def wish(each: Any) -> access.Wish:
-        inside = each.resource not in CLUSTER_WIDE
-        # Applications live with Argo CD, not with the platform they deploy.
-        everywhere = each.group == "argoproj.io"
-        where = "" if everywhere or not inside else cluster.namespace
+        where = place_of(each, cluster.namespace)
         return access.Wish(each.verb, each.group, each.resource, where, subresource=each.subresource)
 
     return access.refused(cluster.api, [wish(each) for each in needed])
-
-
-CLUSTER_WIDE = ("nodes", "namespaces", "persistentvolumes", "storageclasses", "customresourcedefinitions")

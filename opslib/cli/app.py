@@ -182,6 +182,24 @@ def doctor(profile: Profile = "", sandbox: Sandbox = "", json: Json = False) -> 
 
 
 @app.command()
+def roles(
+    namespace: Annotated[
+        str, typer.Option(metavar="NAME", help="Where the platform runs. Default: the profile's.")
+    ] = "",
+    argocd_namespace: Annotated[str, typer.Option(metavar="NAME", help="Where Argo CD runs.")] = "",
+    observers: Annotated[str, typer.Option(metavar="GROUP", help="The group that may observe.")] = "",
+    responders: Annotated[
+        str, typer.Option(metavar="GROUP", help="The group that may also apply changes.")
+    ] = "",
+    profile: Profile = "",
+) -> None:
+    """Print the Roles of an observer and a responder, from what the runbooks declare: for kubectl apply -f -."""
+    from opslib.cli import books
+
+    raise typer.Exit(books.roles(namespace, argocd_namespace, observers, responders, profile))
+
+
+@app.command()
 def schema() -> None:
     """Print the JSON schema of a record."""
     from opslib.cli import books

@@ -112,6 +112,25 @@ def lint_books(paths: Sequence[Path], *, json: bool) -> int:
     return 3 if errors else 0
 
 
+def roles(namespace: str, argocd: str, observers: str, responders: str, profile: str) -> int:
+    """Print the Roles that the runbooks need, as YAML; 3 when a notebook is not well-formed."""
+    import yaml
+
+    from opslib import settings
+    from opslib.runbooks import roles as made
+
+    every = list(runbooks.every())
+    for error in (book for book in every if isinstance(book, RunbookError)):
+        sys.stderr.write(f"opslib: {error}\n")
+        return 3
+    where = namespace or settings.load(profile).namespace
+    named = {"argocd": argocd, "observers": observers, "responders": responders}
+    given = {key: value for key, value in named.items() if value}
+    manifests = made.roles([book for book in every if isinstance(book, Runbook)], where, **given)
+    sys.stdout.write(yaml.safe_dump_all(manifests, sort_keys=False, width=110))
+    return 0
+
+
 def schema() -> int:
     """Print the JSON schema of a record."""
     from opslib import records
