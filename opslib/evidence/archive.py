@@ -18,6 +18,7 @@ from opslib.evidence.storage import spools, write_atomically
 from opslib.records import journal, model
 
 UNREADABLE = "unreadable"
+UNFINISHED = "not finished"  # no outcome in the journal of a run that is not ours to watch
 
 
 @dataclass(frozen=True)
@@ -60,9 +61,12 @@ def _about(folder: Path) -> RunFile:
 
 
 def find(root: Path, prefix: str) -> Entry:
-    """The run whose id begins (or, with four characters or more, ends) with `prefix`. Raises UsageError without one."""
+    """The run whose id begins (or, with four characters or more, ends) with `prefix`. Raises UsageError without one.
+
+    Also one that plain papermill or JupyterLab made: it left a journal and no sealed evidence.
+    """
     wanted = prefix.upper()
-    every = list(entries(root))
+    every = [*entries(root), *_unsealed(root)]
     found = [each for each in every if each.about.run.startswith(wanted)]
     if not found and len(wanted) >= 4:
         found = [each for each in every if each.about.run.endswith(wanted)]
@@ -74,6 +78,30 @@ def find(root: Path, prefix: str) -> Entry:
     raise UsageError(
         f"there is no run {prefix!r}", target=str(root), next="`opslib archive list` shows them all"
     )
+
+
+def _unsealed(root: Path) -> Iterator[Entry]:
+    """The runs that our engine did not run: known by their journal alone."""
+    for path in journal.follow(root):
+        if (path.parent / runfile.FILE).exists():
+            continue
+        read_back = journal.read(path)
+        opened = next(iter(read_back.of("run_started")), None)
+        if opened is None:
+            continue
+        told = read_back.outcome() or {}
+        about = RunFile(
+            run=str(opened["run"]),
+            runbook=str(opened.get("runbook", "")),
+            incident=str(opened.get("incident", "")),
+            profile=str(opened.get("profile", "")),
+            parameters=opened.get("parameters") or {},
+            started=str(opened["at"]),
+            ended=str(told.get("at", "")),
+            outcome=str(told.get("outcome", UNFINISHED)),
+            summary=str(told.get("summary", "")),
+        )
+        yield Entry(about, path.parent)
 
 
 def read_journal(entry: Entry) -> journal.Reading:

@@ -10,13 +10,14 @@ from typing import Any
 
 import pytest
 
-from opslib import runbooks, settings
-from opslib.metrics import Metrics
+from opslib import runbooks
 
 from .conftest import P0, Rehearsal, records
-from .witness import until
 
 pytestmark = pytest.mark.rehearsal
+
+# Measured over the last minute, which fills with errors while the two runs look one after the other.
+FILLING = {"share of 5xx, last minute", "5xx, worst route", "Which routes fail?"}
 
 
 def told(found: list[dict[str, Any]]) -> list[tuple[Any, ...]]:
@@ -25,20 +26,13 @@ def told(found: list[dict[str, Any]]) -> list[tuple[Any, ...]]:
     for record in found:  # a record that was rewritten counts once, as it stands at last
         order[f"{record['kind']} {record['seq']}"] = record
     return [
-        (each["kind"], each["name"], each.get("status"), each.get("unit", ""), each.get("choice"))
+        (each["kind"], each["name"], each["name"] not in FILLING and each.get("status"), each.get("choice"))
         for each in order.values()
     ]
 
 
 def test_plain_papermill_gives_equal_records(rehearsal: Rehearsal, tmp_path: Path) -> None:
     rehearsal.break_("bad-release")
-    metrics = Metrics(settings.load(environ=rehearsal.environ, start=tmp_path))
-
-    def seen() -> bool:
-        worst = metrics.error_ratio_by_path()["ratio_5xx"].max()
-        return min(metrics.error_ratio("api-gateway", minutes=1).value or 0, worst) > 0.1
-
-    until("the errors of the last minute in Prometheus", seen)
     ours = rehearsal.run()
     assert ours.status == 5, ours.body
     target = tmp_path / "out.ipynb"
@@ -56,11 +50,11 @@ def test_plain_papermill_gives_equal_records(rehearsal: Rehearsal, tmp_path: Pat
     plain = records(json.loads(target.read_text()))
     assert told(plain) == told(ours.records)
     shares = [
-        {r["name"]: r["value"] for r in found if r["kind"] == "check" and r.get("unit") == "ratio"}
+        {r["name"]: r["value"] for r in found if r["kind"] == "check" and r["name"] not in FILLING}
         for found in (plain, ours.records)
     ]
     for name, value in shares[0].items():
-        assert value == pytest.approx(shares[1][name], abs=0.5), name
+        assert value == pytest.approx(shares[1][name], abs=0.25), name
     mine, its = (
         next(r["change"] for r in found if r["kind"] == "proposal") for found in (ours.records, plain)
     )
