@@ -25,10 +25,11 @@ def _bytes(folder: Path) -> bytes:
 
 def test_a_secret_of_the_environment_reaches_no_byte(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DB_PASSWORD", SECRET)
+    monkeypatch.delenv("PYTEST_CURRENT_TEST")  # with it, ipykernel does not watch the file descriptors
     cells = (
         "import os; secret = os.environ['DB_PASSWORD']\nprint(secret)",
         "print(secret[:9], end='', flush=True)\nprint(secret[9:])",
-        "import subprocess; _ = subprocess.run(['echo', secret]); os.write(1, secret.encode())",
+        "import subprocess; _ = subprocess.run(['echo', secret]); os.write(1, b'written ' + secret.encode())",
         "import base64; print(base64.b64encode(secret.encode()).decode())",
         "from IPython.display import HTML; HTML(f'<b>{secret}</b>')",
         "raise ValueError(f'cannot log in with {secret}')",
@@ -38,6 +39,7 @@ def test_a_secret_of_the_environment_reaches_no_byte(bench: Bench, monkeypatch: 
     assert SECRET.encode() not in everything
     assert base64.b64encode(SECRET.encode()) not in everything
     assert b"cannot log in with" in everything
+    assert b"written [redacted]" in everything
     assert SECRET not in result.about.cause
     assert "redacted" in text(read(result.notebook))
 
