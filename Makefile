@@ -41,7 +41,7 @@ demo: $(STAMP)
 	@$(BIN)/opslib demo
 
 test: lint
-	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup -q
+	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile -q
 
 lint: $(STAMP)
 	@$(BIN)/ruff check --quiet .

@@ -33,9 +33,9 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
         yield running
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture
 def browser() -> Iterator[Browser]:
-    """One headless browser."""
+    """A headless browser of the test's own: while playwright's is open, no other test of the process can run a loop."""
     require_browser()
     with chromium() as running:
         yield running

@@ -9,7 +9,7 @@ from playwright.sync_api import expect
 
 from tests.browser.lab import CELL_DEADLINE, Lab, NotebookPage
 
-pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("browser")]
+pytestmark = [pytest.mark.browser]
 
 AWAIT_BUTTON = """
 import asyncio, ipywidgets

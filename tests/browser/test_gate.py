@@ -11,7 +11,7 @@ from playwright.sync_api import Locator, expect
 
 from tests.browser.lab import CELL_DEADLINE, Lab, NotebookPage
 
-pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("browser")]
+pytestmark = [pytest.mark.browser]
 
 ASK = """
 from pathlib import Path

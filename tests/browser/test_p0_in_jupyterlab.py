@@ -16,7 +16,7 @@ from opslib.sandbox.state import Sandbox
 from tests.browser.conftest import ROOT, require_browser
 from tests.browser.lab import Lab, NotebookPage, jupyterlab
 
-pytestmark = [pytest.mark.browser, pytest.mark.rehearsal, pytest.mark.xdist_group("browser")]
+pytestmark = [pytest.mark.browser, pytest.mark.rehearsal]
 
 RUNBOOK = ROOT / "notebooks" / "incident-response" / "p0-service-down.ipynb"
 GATE_DEADLINE = 120_000  # milliseconds: everything up to the gate, on a busy machine

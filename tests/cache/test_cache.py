@@ -23,7 +23,6 @@ def cache(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> Cache:
     return Cache(Profile(redis=environment["REDIS_URL"]))
 
 
-@pytest.mark.xdist_group("nouns")
 def test_the_master_says_who_it_is(cache: Cache) -> None:
     row = cache.reachable().iloc[0]
     assert row["role"] == "master" and row["version"]
@@ -32,7 +31,6 @@ def test_the_master_says_who_it_is(cache: Cache) -> None:
     assert set(cache.keyspace()["db"]) >= {0, 2, 7}  # sessions, carts, check-in: not to be flushed (C6)
 
 
-@pytest.mark.xdist_group("nouns")
 def test_without_its_password_it_does_not_let_us_in(cache: Cache, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("REDISCLI_AUTH")
     monkeypatch.delenv("REDIS_PASSWORD", raising=False)

@@ -18,8 +18,6 @@ from opslib.errors import LeaseHeld, NotPermitted, Refused, TargetChanged
 from opslib.records.change import Mark, Settled
 from tests.conftest import Kubectl
 
-pytestmark = pytest.mark.xdist_group("nouns")
-
 GATEWAY = "api-gateway"
 APP = KINDS["application"].path("argocd", "pss-nano-production")
 INGRESS = KINDS["ingress"].path("pss-nano", GATEWAY)

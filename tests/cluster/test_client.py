@@ -139,7 +139,6 @@ def test_anything_special_is_left_to_the_official_package(tmp_path: Path, user: 
     assert static(file, "") is None
 
 
-@pytest.mark.xdist_group("nouns")
 def test_both_ways_of_reading_reach_the_same_cluster(
     sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:

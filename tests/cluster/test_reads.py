@@ -15,8 +15,6 @@ from opslib.errors import NotFound, NotPermitted
 from tests.cluster.conftest import Profiles
 from tests.conftest import Kubectl
 
-pytestmark = pytest.mark.xdist_group("nouns")
-
 PLAIN = [
     "deployments", "pods", "recent_changes", "endpoints", "ingresses", "hpas", "quotas", "pdbs", "nodes", "events",
     "applications",

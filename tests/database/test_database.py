@@ -25,7 +25,6 @@ def database(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> Database:
     return Database(Profile())
 
 
-@pytest.mark.xdist_group("nouns")
 def test_the_database_is_named_and_read_only(database: Database) -> None:
     row = database.reachable().iloc[0]
     assert row["database"] == "airline_ops" and row["read_only"]
@@ -33,7 +32,6 @@ def test_the_database_is_named_and_read_only(database: Database) -> None:
         connection.execute("create table x (y int)")
 
 
-@pytest.mark.xdist_group("nouns")
 def test_connections_are_counted_against_what_clients_may_use(database: Database) -> None:
     """B5: background processes are no clients, and superusers' slots are not to be had."""
     before = database.headroom().iloc[0]
@@ -50,7 +48,6 @@ def test_connections_are_counted_against_what_clients_may_use(database: Database
     assert used.known and used.value is not None and used.value < 0.5
 
 
-@pytest.mark.xdist_group("nouns")
 def test_a_wrong_password_is_not_permitted(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PGPASSWORD", "wrong-pass-word")
     with pytest.raises(NotPermitted) as caught:

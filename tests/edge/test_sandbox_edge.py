@@ -10,8 +10,6 @@ from opslib.edge import Edge
 from opslib.errors import NotFound
 from tests.conftest import Kubectl
 
-pytestmark = pytest.mark.xdist_group("nouns")
-
 
 def test_the_healthy_platform_answers(edge: Edge, healthy_sandbox: object) -> None:
     probe = edge.probe("api-gateway")

@@ -19,8 +19,6 @@ from opslib.settings import Profile, load
 if TYPE_CHECKING:
     from opslib.sandbox.state import Sandbox
 
-GROUP = pytest.mark.xdist_group("nouns")
-
 
 @pytest.fixture
 def metrics(sandbox: Sandbox) -> Metrics:
@@ -56,7 +54,6 @@ def empty_prometheus() -> Iterator[str]:
     server.server_close()
 
 
-@GROUP
 def test_the_healthy_platform_s_share_of_errors_rests_on_samples(
     metrics: Metrics, healthy_sandbox: object
 ) -> None:
@@ -68,7 +65,6 @@ def test_the_healthy_platform_s_share_of_errors_rests_on_samples(
     assert rate.value is not None and rate.value > 5
 
 
-@GROUP
 def test_a_service_without_traffic_is_unknown_not_zero(metrics: Metrics) -> None:
     """B1: an empty vector must not read as 'no errors'."""
     found = metrics.error_ratio("nobody")
@@ -77,7 +73,6 @@ def test_a_service_without_traffic_is_unknown_not_zero(metrics: Metrics) -> None
     assert not since.known or (since.samples or 0) < 100
 
 
-@GROUP
 def test_series_and_groups_have_their_columns(metrics: Metrics) -> None:
     series = metrics.error_series("api-gateway", 30)
     assert list(series.columns) == COLUMNS["error_series"]
@@ -91,7 +86,6 @@ def test_series_and_groups_have_their_columns(metrics: Metrics) -> None:
     assert not set(paths["path"]) & {"/health", "/metrics", "/ready", "/live"}
 
 
-@GROUP
 def test_monitoring_itself_is_looked_at(metrics: Metrics) -> None:
     """M2: silence may be blindness."""
     end = time.monotonic() + 15
@@ -103,7 +97,6 @@ def test_monitoring_itself_is_looked_at(metrics: Metrics) -> None:
     assert "Watchdog" in set(metrics.alerts()["alert"])
 
 
-@GROUP
 def test_a_wrong_query_is_refused_by_name(metrics: Metrics) -> None:
     with pytest.raises(SourceError, match="refuses the query"):
         metrics.query("sum(")
