@@ -19,6 +19,9 @@ from opslib.records.finding import Finding
 
 DOWN = 0.5  # share of failed requests from which users are 'down' rather than 'degraded' (RUNBOOK.md: P0, P1 at 5 %)
 BLAMED = timedelta(minutes=30)  # a release longer than this before the failing began is not blamed for it
+SKEW = timedelta(
+    seconds=5
+)  # between the clocks of the API and of Prometheus; a later release cannot be the cause
 NEXT = {
     Kind.IMAGE: "common-issues/image-pull-backoff",
     Kind.CRASH: "common-issues/pod-crashloopbackoff",
@@ -162,7 +165,7 @@ def _releases_to_blame(seen: Seen, found: list[Trouble], share: float | None) ->
 
 def _before_failing(release: Release, since: datetime | None) -> bool:
     """Released when the failing began or not long before; without that moment the window of the changes decides."""
-    return since is None or since - BLAMED <= release.at <= since + timedelta(minutes=1)
+    return since is None or since - BLAMED <= release.at <= since + SKEW
 
 
 def _entry_hit(seen: Seen, broken: set[str]) -> str:

@@ -117,6 +117,19 @@ def test_a_release_after_the_failing_began_is_not_blamed() -> None:
     assert found[0].status == "unknown"
 
 
+def test_the_rollback_a_moment_after_the_failing_began_is_not_blamed() -> None:
+    began = NOW - timedelta(minutes=2)
+    rolled_back = release("api-gateway", minutes=1.5, before="v2", after="v1") | {"revision": 10}
+    found = diagnosis.service_down(
+        seen(
+            probe=probe(500),
+            changes=changes(release("api-gateway", minutes=3), rolled_back),
+            failing_since=began,
+        )
+    )
+    assert [f.name for f in found] == ["unexplained"]
+
+
 def test_one_failing_path_points_at_its_backend_and_not_at_the_gateway() -> None:
     answers = probe({"/api/v1/reservations": 500})
     found = diagnosis.service_down(seen(probe=answers, changes=changes(release("reservation-service"))))
