@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 
 import pandas as pd
 
-from opslib.diagnosis.releases import Release, changed_configuration, releases, taken_back
+from opslib.diagnosis.releases import Release, changed_configuration, releases, running_at, taken_back
 from opslib.diagnosis.seen import Seen
 from opslib.diagnosis.troubles import Kind, Trouble, last_words, newcomers, troubles
 from opslib.records.change import Target
@@ -22,6 +22,10 @@ BLAMED = timedelta(minutes=30)  # a release longer than this before the failing 
 SKEW = timedelta(
     seconds=5
 )  # between the clocks of the API and of Prometheus; a later release cannot be the cause
+SHOWS = timedelta(
+    minutes=3
+)  # a rollout and the metric's window of a minute; before that its effect is not known
+ROLLED_OUT_SINCE = "rolled-out-since-"
 NEXT = {
     Kind.IMAGE: "common-issues/image-pull-backoff",
     Kind.CRASH: "common-issues/pod-crashloopbackoff",
@@ -149,7 +153,7 @@ def _releases_to_blame(seen: Seen, found: list[Trouble], share: float | None) ->
     suspects = {
         name: release
         for name, release in releases(seen).items()
-        if name not in broken and _before_failing(release, seen.failing_since)
+        if name not in broken and _may_have_caused(seen, release)
     }
     backends = [
         _bad_release(seen, release, hits, share)
@@ -158,14 +162,43 @@ def _releases_to_blame(seen: Seen, found: list[Trouble], share: float | None) ->
     ]
     if backends:  # some routes of some backends fail: the entry passes on what it gets
         return backends
+    if fresh := _rolled_out_since(seen):
+        return [fresh]
     entry = suspects.get(seen.service)
     hits = _entry_hit(seen, broken) if entry else ""
     return [_bad_release(seen, entry, hits, share)] if entry and hits else []
 
 
-def _before_failing(release: Release, since: datetime | None) -> bool:
-    """Released when the failing began or not long before; without that moment the window of the changes decides."""
-    return since is None or since - BLAMED <= release.at <= since + SKEW
+def _rolled_out_since(seen: Seen) -> Finding | None:
+    """The entry service was rolled out again after the failing began, a moment ago: a rollback by hand, for instance."""
+    release, since = releases(seen).get(seen.service), seen.failing_since
+    if release is None or since is None or release.at <= since + SKEW or not len(seen.probe):
+        return None
+    if _may_have_caused(seen, release):
+        return None
+    if seen.probe["at"].max() - release.at > SHOWS:
+        return None
+    return Finding(
+        name=f"{ROLLED_OUT_SINCE}{seen.service}",
+        status="critical",
+        says=f"{seen.service} was rolled out again after the failing began: its effect has yet to show",
+        because=[release.says, f"requests have failed since {since:%H:%M:%S}Z"],
+        target=Target(object=f"deployment/{seen.service}"),
+        since=since,
+        next=["run this again in a minute or two"],
+    )
+
+
+def _may_have_caused(seen: Seen, release: Release) -> bool:
+    """Released when the failing began or not long before; without that moment the window of the changes decides.
+
+    A rollout since then is blamed only when it brings back what ran when the failing began: a rollback taken back (G6).
+    """
+    since = seen.failing_since
+    if since is None or since - BLAMED <= release.at <= since + SKEW:
+        return True
+    ran = running_at(seen, release.deployment, since + SKEW)
+    return release.at > since and ran is not None and ran.after == release.after
 
 
 def _entry_hit(seen: Seen, broken: set[str]) -> str:

@@ -11,7 +11,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from opslib.diagnosis.causes import DOWN, failed_share
+from opslib.diagnosis.causes import DOWN, ROLLED_OUT_SINCE, failed_share
 from opslib.diagnosis.releases import changed_configuration, releases
 from opslib.diagnosis.seen import Seen
 from opslib.diagnosis.troubles import Kind, Trouble, events_of, troubles
@@ -188,6 +188,8 @@ def _maintenance(seen: Seen, causes: Sequence[Finding], others: Sequence[Option]
         if share is None:
             why = "whether users are served is unknown"
         return Option(MAINTENANCE, None, [], [why], viable=False)
+    if any(f.name.startswith(ROLLED_OUT_SINCE) for f in causes):
+        return Option(MAINTENANCE, None, [], [f"{causes[0].says}: wait for it first"], viable=False)
     reasons = [f"{share:.0%} of the requests fail: an honest page with Retry-After is better than errors"]
     against = ["it restores nothing: it hides the failing and takes away what still works"]
     if any(option.viable for option in others):

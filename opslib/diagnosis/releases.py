@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 from opslib.diagnosis.seen import Seen
 
@@ -43,16 +45,28 @@ def releases(seen: Seen) -> dict[str, Release]:
     rollouts = seen.changes[(seen.changes["kind"] == "Deployment") & seen.changes["revision"].notna()]
     # By revision, not by time: a rollback that was taken back runs an old ReplicaSet again (A3).
     rows = rollouts.sort_values(["revision", "at"])
-    return {
-        str(row["name"]): Release(
-            str(row["name"]),
-            row["at"].to_pydatetime(),
-            int(row["revision"]),
-            _text(row["before"]),
-            _text(row["after"]),
-        )
-        for row in rows.to_dict("records")
-    }
+    return {str(row["name"]): _release(row) for row in rows.to_dict("records")}
+
+
+def _release(row: Mapping[Hashable, Any]) -> Release:
+    return Release(
+        str(row["name"]),
+        row["at"].to_pydatetime(),
+        int(row["revision"]),
+        _text(row["before"]),
+        _text(row["after"]),
+    )
+
+
+def running_at(seen: Seen, deployment: str, moment: datetime) -> Release | None:
+    """The rollout that ran at a moment, among the recent changes; None when it is older than those."""
+    rows = seen.changes[
+        (seen.changes["kind"] == "Deployment")
+        & (seen.changes["name"] == deployment)
+        & seen.changes["revision"].notna()
+        & (seen.changes["at"] <= moment)
+    ].sort_values(["at", "revision"])
+    return _release(rows.iloc[-1].to_dict()) if len(rows) else None
 
 
 def taken_back(seen: Seen, release: Release) -> str:

@@ -25,7 +25,9 @@ def probe(status: dict[str, int] | int = 200, each: int = 4) -> pd.DataFrame:
     rows = []
     for path in PATHS:
         code = status if isinstance(status, int) else status.get(path, 200)
-        rows += [{"path": path, "status": code, "failed": code >= 500, "at": NOW, "seconds": 0.01}] * each
+        rows += [
+            {"path": path, "status": code, "failed": code >= 500, "at": pd.Timestamp(NOW), "seconds": 0.01}
+        ] * each
     return frame(EDGE["probe"], rows, error="", body_head="", served_by="")
 
 
@@ -117,17 +119,32 @@ def test_a_release_after_the_failing_began_is_not_blamed() -> None:
     assert found[0].status == "unknown"
 
 
-def test_the_rollback_a_moment_after_the_failing_began_is_not_blamed() -> None:
+def test_a_rollback_a_moment_ago_is_not_blamed_but_waited_for() -> None:
     began = NOW - timedelta(minutes=2)
     rolled_back = release("api-gateway", minutes=1.5, before="v2", after="v1") | {"revision": 10}
-    found = diagnosis.service_down(
-        seen(
-            probe=probe(500),
-            changes=changes(release("api-gateway", minutes=3), rolled_back),
-            failing_since=began,
-        )
-    )
+    rows = changes(release("api-gateway", minutes=3), rolled_back)
+    found = diagnosis.service_down(seen(probe=probe(500), changes=rows, failing_since=began))
+    assert [f.name for f in found] == ["rolled-out-since-api-gateway"]
+    assert found[0].next == ["run this again in a minute or two"]
+
+
+def test_a_rollback_that_did_not_help_for_long_is_no_excuse() -> None:
+    began = NOW - timedelta(minutes=20)
+    rolled_back = release("api-gateway", minutes=10, before="v2", after="v1") | {"revision": 10}
+    found = diagnosis.service_down(seen(probe=probe(500), changes=changes(rolled_back), failing_since=began))
     assert [f.name for f in found] == ["unexplained"]
+
+
+def test_a_rollback_that_argo_cd_took_back_leaves_the_release_to_blame() -> None:
+    began = NOW - timedelta(minutes=4)
+    rows = changes(
+        release("api-gateway", minutes=5),
+        release("api-gateway", minutes=2, before="v2", after="v1") | {"revision": 10},
+        release("api-gateway", minutes=1, before="v1", after="v2") | {"revision": 11},
+    )
+    found = diagnosis.service_down(seen(probe=probe(500), changes=rows, failing_since=began))
+    assert [f.name for f in found] == ["bad-release-api-gateway"]
+    assert any("taken back by revision 11" in line for line in found[0].because)
 
 
 def test_one_failing_path_points_at_its_backend_and_not_at_the_gateway() -> None:
