@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import subprocess
 import sys
-import time
-import urllib.request
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -96,17 +93,6 @@ class Rehearsal:
     def heal(self) -> None:
         done = self.opslib("sandbox", "heal", "--name", self.sandbox.name)
         assert done.returncode == 0, f"{done.stdout}{done.stderr}"
-
-    def wait_for_a_scrape(self) -> None:
-        """Prometheus looks for targets up to 5 s after it started; until then what it scrapes is unknown."""
-        address = f"{self.environ['PROMETHEUS_URL']}/api/v1/targets?state=active"
-        for _ in range(150):
-            with contextlib.suppress(OSError), urllib.request.urlopen(address, timeout=2) as answer:
-                targets = json.load(answer)["data"]["activeTargets"]
-                if targets and all(target["health"] == "up" for target in targets):
-                    return
-            time.sleep(0.1)
-        raise AssertionError("Prometheus scraped nothing within 15 s")
 
     def run(self, *words: str, **parameters: object) -> Ran:
         given = [part for name, value in parameters.items() for part in ("-p", name, str(value))]

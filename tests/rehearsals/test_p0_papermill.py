@@ -13,6 +13,7 @@ import pytest
 from opslib import runbooks
 
 from .conftest import P0, Rehearsal, records
+from .witness import scraped
 
 pytestmark = pytest.mark.rehearsal
 
@@ -33,6 +34,7 @@ def told(found: list[dict[str, Any]]) -> list[tuple[Any, ...]]:
 
 def test_plain_papermill_gives_equal_records(rehearsal: Rehearsal, tmp_path: Path) -> None:
     rehearsal.break_("bad-release")
+    scraped(rehearsal.environ["PROMETHEUS_URL"])
     ours = rehearsal.run()
     assert ours.status == 5, ours.body
     target = tmp_path / "out.ipynb"

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
 from typing import Any
 
 import pytest
+from jsonschema import validate
 
 from .conftest import Look, Ran, Rehearsal
+from .witness import scraped
 
 pytestmark = pytest.mark.rehearsal
 
+SCHEMA = Path(__file__).resolve().parents[2] / "opslib" / "records" / "record.schema.json"
 # fault(s), causes that must be found, the way out that must be chosen
 HEALED = {
     "bad release": (["bad-release"], {"bad-release-api-gateway"}, "rollback"),
@@ -45,7 +50,7 @@ def test_found_proposed_healed(rehearsal: Rehearsal, look: Look, case: str) -> N
     faults, causes, way_out = HEALED[case]
     before = look("deployments")
     rehearsal.break_(*faults)
-    broken = specs(look("deployments"))
+    broken, as_broken = specs(look("deployments")), changeable(look)
 
     observed = rehearsal.run()
     assert observed.status == 5, ended(observed)
@@ -65,6 +70,13 @@ def test_found_proposed_healed(rehearsal: Rehearsal, look: Look, case: str) -> N
         assert after[name]["status"].get("readyReplicas", 0) >= 1, f"{name} has no ready pod"
     verification = healed.of("verification")[-1]
     assert verification["status"] == "ok"
+    for record in (*observed.records, *healed.records):
+        validate(record, json.loads(SCHEMA.read_text()))
+    assert rehearsal.opslib("archive", "verify").returncode == 0
+
+    undone = rehearsal.undo(healed)
+    assert undone.status == 0, ended(undone)
+    assert changeable(look) == as_broken, "the undo did not bring the old state back"
 
 
 @pytest.mark.parametrize("case", PAGE)
@@ -92,6 +104,21 @@ def specs(listed: dict[str, Any]) -> dict[str, Any]:
     }
 
 
+def changeable(look: Look) -> dict[str, Any]:
+    """What the changes of P0 set, by object: templates, replicas where no autoscaler rules, autoscalers' bounds, Argo CD's sync."""
+    found: dict[str, Any] = {}
+    for item in look("deployments")["items"]:
+        replicas = item["spec"]["replicas"]
+        found[item["metadata"]["name"]] = (item["spec"]["template"], replicas if replicas == 0 else "some")
+    for item in look("hpa")["items"]:
+        found[f"hpa {item['metadata']['name']}"] = (
+            item["spec"].get("minReplicas"),
+            item["spec"]["maxReplicas"],
+        )
+    found["argo"] = look("application", "pss-nano-production", "-n", "argocd")["spec"]["syncPolicy"]
+    return found
+
+
 def test_undo_brings_the_bad_release_and_argo_back(rehearsal: Rehearsal, look: Look) -> None:
     rehearsal.break_("bad-release")
     broken = look("deployment", "api-gateway")["spec"]["template"]
@@ -110,7 +137,7 @@ def test_undo_brings_the_bad_release_and_argo_back(rehearsal: Rehearsal, look: L
 
 
 def test_nothing_wrong_is_healthy_and_proposes_nothing(rehearsal: Rehearsal) -> None:
-    rehearsal.wait_for_a_scrape()
+    scraped(rehearsal.environ["PROMETHEUS_URL"])
     ran = rehearsal.run()
     assert ran.status == 0, ended(ran)
     assert ran.body["outcome"] == "healthy"

@@ -205,7 +205,7 @@ class KubernetesChange(Change):
             "undoes": self.digest,
             "target": dataclasses.asdict(self.target),
             "edits": back,
-            "waits": [dict(wait) for wait in self.waits if wait["for"] == "rollout"],
+            "waits": [{**wait, "restored": True} for wait in self.waits if wait["for"] == "rollout"],
             "leased": [list(pair) for pair in self.leased],
             "risk": dataclasses.asdict(self.risk),
             "follow_ups": [],

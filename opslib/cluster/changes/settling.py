@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 Json = Any
 EVERY = 0.5
+# An old state that is put back may be a broken one: its rollout stuck for so many seconds is as far as it comes.
+STANDS_STILL = 5.0
 
 
 async def settle(
@@ -30,12 +32,15 @@ async def settle(
     progress: Progress,
     deadline: float,
 ) -> Settled:
-    """Wait for every wait in turn. `waits` are {"for": rollout | replicas, namespace, name, replicas}."""
+    """Wait for every wait in turn. `waits` are {"for": rollout | replicas, namespace, name, replicas, restored}.
+
+    With `restored` the values stand for an old state: a rollout that does not complete is said, and is no failure.
+    """
     end = time.monotonic() + deadline
     said: list[str] = []
     data: dict[str, Json] = {}
     for wait in waits:
-        last, problem = "", ""
+        last, problem, since = "", "", time.monotonic()
         while True:
             try:
                 ok, text = await asyncio.to_thread(_look, api, wait, edits)
@@ -44,9 +49,16 @@ async def settle(
                 ok, text, problem = None, f"cannot be read now: {error.what}", error.what
             if text != last:
                 progress(f"{wait['name']}: {text}")
-                last = text
+                last, since = text, time.monotonic()
             if ok is not None:
                 break
+            if wait.get("restored") and not problem and time.monotonic() - since > STANDS_STILL:
+                if as_before := await asyncio.to_thread(_why_stuck, api, wait):
+                    ok, text = (
+                        True,
+                        f"the old state stands, and its rollout does not go on: {text}{as_before}",
+                    )
+                    break
             if time.monotonic() >= end:
                 stuck = "" if problem else await asyncio.to_thread(_why_stuck, api, wait)
                 says = f"{wait['name']} is not done after {deadline:.0f} s: {text}{stuck}"
@@ -80,7 +92,8 @@ def _look(api: Api, wait: Mapping[str, Json], edits: list[Edit]) -> tuple[bool |
         done = (desired >= wanted and available >= wanted) if wanted else total == 0
         return (True if done else None), f"{available} of {wanted} replicas available"
     if workloads.condition(item, "Progressing").get("reason") == "ProgressDeadlineExceeded":
-        return False, f"the rollout exceeded its progress deadline: {updated} of {desired} updated"
+        says = f"the rollout exceeded its progress deadline: {updated} of {desired} updated"
+        return bool(wait.get("restored")), says
     if updated < desired:
         return None, f"{updated} of {desired} replicas updated"
     if total > updated:
