@@ -52,13 +52,10 @@ async def settle(
                 last, since = text, time.monotonic()
             if ok is not None:
                 break
-            if wait.get("restored") and not problem and time.monotonic() - since > STANDS_STILL:
-                if as_before := await asyncio.to_thread(_why_stuck, api, wait):
-                    ok, text = (
-                        True,
-                        f"the old state stands, and its rollout does not go on: {text}{as_before}",
-                    )
-                    break
+            still = wait.get("restored") and not problem and time.monotonic() - since > STANDS_STILL
+            if still and (as_before := await asyncio.to_thread(_why_stuck, api, wait)):
+                ok, text = True, f"the old state stands, its rollout does not go on: {text}{as_before}"
+                break
             if time.monotonic() >= end:
                 stuck = "" if problem else await asyncio.to_thread(_why_stuck, api, wait)
                 says = f"{wait['name']} is not done after {deadline:.0f} s: {text}{stuck}"
