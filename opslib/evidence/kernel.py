@@ -47,7 +47,7 @@ class EarlyKernel:
         self.file.write_text(json.dumps(self.info))
         errors = self._stderr if self._stderr >= 0 else subprocess.DEVNULL
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "ipykernel_launcher", "-f", str(self.file), *ARGUMENTS],
+            [sys.executable, "-m", "opslib.evidence.kernel_app", "-f", str(self.file), *ARGUMENTS],
             stdin=subprocess.DEVNULL,
             stdout=errors,
             stderr=errors,
