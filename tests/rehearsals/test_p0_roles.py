@@ -10,7 +10,7 @@ from opslib import settings
 from opslib.cluster import Cluster
 
 from .conftest import Look, Rehearsal
-from .witness import Audit
+from .witness import Audit, scraped
 
 pytestmark = pytest.mark.rehearsal
 
@@ -20,6 +20,7 @@ ALONE = "rehearsal:nobody"
 
 def test_the_generated_roles_carry_p0(rehearsal: Rehearsal, look: Look, kubectl, tmp_path: Path) -> None:
     rehearsal.break_("bad-release")
+    scraped(rehearsal.environ["PROMETHEUS_URL"])
     kubectl("delete", "rolebinding", "developer", "-n", "pss-nano")
     rehearsal.environ["OPSLIB_CONTEXT"] = "developer"
     bad = look("deployment", "api-gateway")["spec"]["template"]
