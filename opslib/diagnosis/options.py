@@ -6,7 +6,6 @@ way out here, because the reason against it is what a tired person needs to read
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
@@ -141,11 +140,11 @@ def replicas_before(seen: Seen, deployment: str) -> int:
 
 
 def enough(replicas: int, failed: float) -> int:
-    """How many replicas would serve everything, when so many serve all but the share `failed`: at least twice as many.
+    """How many replicas to ask for: twice as many, six times as many when most requests fail.
 
-    Six times as many at most: beyond that the share says little, and the next look can ask for more.
+    Coarse on purpose: the share differs from run to run, and a confirmation is for one number.
     """
-    return max(2 * replicas, min(6 * replicas, math.ceil(replicas / max(1 - failed, 0.01)) + 1))
+    return max(1, replicas) * (6 if failed >= DOWN else 2)
 
 
 def _no_room(seen: Seen, causes: Sequence[Finding]) -> list[str]:
